@@ -35,7 +35,7 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     """Location headers are paths, so that any reverse proxy works; false: absolute, from the request's host."""
     secret: str = ""
     """Accepted for registry:2's sake: uploads need no shared secret here."""
-    headers: dict[str, list[str]] = {"X-Content-Type-Options": ["nosniff"]}
+    headers: dict[str, list[str]] = msgspec.field(default_factory=lambda: {"X-Content-Type-Options": ["nosniff"]})
     """Headers added to every answer."""
     draintimeout: float = 30.0
     """On SIGTERM, running requests may go on that long while new ones get 503."""
