@@ -1,0 +1,1 @@
+"""`python -m bench`: us, docker-registry and nginx side by side in one run; what is compared are ratios."""
