@@ -1,14 +1,25 @@
 """Every setting, typed, one class per area; the docstring under a field is its line in docs/reference/settings.md.
 
 Times are seconds, sizes are bytes. Where a value may come from (default < file < environment < flag) and who set it:
-config/load.py. The names that `registry:2` uses for the same things: config/registry.py.
+config/load.py. The names that `registry:2` uses for the same things: config/registry_keys.py.
+
+The type carries what may be written: `Literal` its choices, `Seconds` also 90s or 1h30m, `Size` also 16MiB, `Count` a range;
+a `Secret` is never printed, of a `SecretUrl` the password is not.
 """
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
 
 MIB = 1 << 20
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, extra={"unit": "seconds"})]
+Size = Annotated[int, msgspec.Meta(ge=1, extra={"unit": "bytes"})]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Secret = Annotated[str, msgspec.Meta(extra={"secret": True})]
+SecretUrl = Annotated[str, msgspec.Meta(extra={"secret": True, "url": True})]
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,14 +29,14 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """PEM file with the private key of the certificate."""
     clientcas: list[str] = []
     """PEM files with the CAs of client certificates; when set, a client without one is refused."""
-    minimumtls: str = "tls1.2"
+    minimumtls: Literal["tls1.2", "tls1.3"] = "tls1.2"
     """Lowest version spoken: tls1.2 or tls1.3."""
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True):
     addr: str = "127.0.0.1:5000"
     """host:port to listen on, or the path of a socket when net is unix."""
-    net: str = "tcp"
+    net: Literal["tcp", "unix"] = "tcp"
     """tcp or unix."""
     host: str = ""
     """Public URL of this registry; when set, Location is absolute below it."""
@@ -33,21 +44,21 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     """Path below which the API lives, with a slash at both ends."""
     relativeurls: bool = True
     """Location headers are paths, so that any reverse proxy works; false: absolute, from the request's host."""
-    secret: str = ""
+    secret: Secret = ""
     """Accepted for registry:2's sake: uploads need no shared secret here."""
     headers: dict[str, list[str]] = msgspec.field(default_factory=lambda: {"X-Content-Type-Options": ["nosniff"]})
     """Headers added to every answer."""
-    draintimeout: float = 30.0
+    draintimeout: Seconds = 30.0
     """On SIGTERM, running requests may go on that long while new ones get 503."""
-    header_limit: int = 64 * 1024
+    header_limit: Size = 64 * 1024
     """Bytes of request line and headers together; more: 431."""
-    header_timeout: float = 15.0
+    header_timeout: Seconds = 15.0
     """A request whose headers take longer is closed."""
-    idle_timeout: float = 120.0
+    idle_timeout: Seconds = 120.0
     """A body that moves no byte for that long, in either direction, is cut."""
-    keepalive: float = 150.0
+    keepalive: Seconds = 150.0
     """An idle connection is kept that long; over 120, so that clients close first."""
-    max_connections: int = 10_000
+    max_connections: Count = 10_000
     """Connections of one worker; more: 503."""
     tls: Tls = Tls()
 
@@ -61,9 +72,9 @@ class S3(msgspec.Struct, frozen=True, kw_only=True):
     """URL of an S3 look-alike; sets path-style addressing."""
     public_endpoint: str = ""
     """URL under which clients reach the bucket; redirects are signed for it. Empty: regionendpoint."""
-    accesskey: str = ""
+    accesskey: Secret = ""
     """Access key; empty: the usual chain of credentials."""
-    secretkey: str = ""
+    secretkey: Secret = ""
     """Secret of the access key."""
     rootdirectory: str = ""
     """Prefix of all keys in the bucket."""
@@ -71,34 +82,34 @@ class S3(msgspec.Struct, frozen=True, kw_only=True):
     """Use TLS towards the endpoint when the endpoint names no scheme."""
     skipverify: bool = False
     """Do not verify the endpoint's certificate."""
-    segment: int = 16 * MIB
+    segment: Annotated[int, msgspec.Meta(ge=5 * MIB, le=5 * 1024 * MIB, extra={"unit": "bytes"})] = 16 * MIB
     """Bytes of one staged segment of an upload, 5 MiB to 5 GiB."""
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
-    driver: str = "filesystem"
+    driver: Literal["filesystem", "s3", "inmemory"] = "filesystem"
     """filesystem, s3 or inmemory."""
     rootdirectory: str = "data"
     """Data folder: the tree of registry:2, and _cargohold/ with the database and uploads on their way."""
-    sync: str = "full"
+    sync: Literal["full", "data", "none"] = "full"
     """What is on disk before an answer acknowledges it: full (files and folders), data (files only) or none."""
     delete: bool = True
     """DELETE of blobs and manifests is allowed. In a config.yml the default is that of registry:2: false."""
     redirect: bool = False
-    """GET of a large blob answers 307 to the bucket instead of streaming through."""
+    """GET of a large blob answers 307 to the bucket instead of streaming through. In a config.yml with s3 the default is that of registry:2: true."""
     readonly: bool = False
     """Every write answers 405."""
-    upload_expiry: float = 7 * 24 * 3600.0
-    """An upload that nobody touched for that long is dropped."""
+    upload_expiry: Seconds = 7 * 24 * 3600.0
+    """An upload that nobody touched for that long is dropped; 0: never."""
     s3: S3 = S3()
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    url: str = ""
+    url: SecretUrl = ""
     """postgresql://user:password@host:port/name; empty: SQLite in the data folder."""
-    synchronous: str = "full"
+    synchronous: Literal["full", "normal"] = "full"
     """SQLite only: full (a commit is on disk when it is acknowledged) or normal (a power loss may take the last commits)."""
-    pool: int = 8
+    pool: Count = 8
     """PostgreSQL only: connections of one worker."""
 
 
@@ -122,24 +133,24 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     """JWKS file with the keys that sign tokens."""
     signingalgorithms: list[str] = []
     """Algorithms accepted; empty: ES256, ES384, ES512, RS256, RS384, RS512, PS256, PS384, PS512, EdDSA."""
-    leeway: float = 60.0
+    leeway: Seconds = 60.0
     """Clock difference that exp and nbf forgive."""
 
 
 class Auth(msgspec.Struct, frozen=True, kw_only=True):
-    kind: str = "none"
+    kind: Literal["none", "htpasswd", "token"] = "none"
     """none, htpasswd or token."""
     htpasswd: Htpasswd = Htpasswd()
     token: Token = Token()
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):
-    level: str = "info"
+    level: Literal["error", "warn", "info", "debug"] = "info"
     """error, warn, info or debug."""
-    formatter: str = "text"
+    formatter: Literal["text", "json"] = "text"
     """text (for people) or json; both go to standard error."""
-    accesslog: str = "off"
-    """off, combined (Apache's form) or json; goes to standard output."""
+    accesslog: Literal["off", "combined", "json"] = "off"
+    """off, combined (Apache's form) or json; goes to standard output. In a config.yml the default is that of registry:2: combined."""
     fields: dict[str, str] = {}
     """Fields added to every line."""
 
@@ -147,22 +158,24 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
 class Admin(msgspec.Struct, frozen=True, kw_only=True):
     addr: str = ""
     """host:port of the second server with /metrics, /healthz and /readyz, without authentication; empty: none."""
+    metrics_path: str = "/metrics"
+    """Path of the Prometheus page on that server; empty: no such page."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    manifest_bytes: int = 4 * MIB
+    manifest_bytes: Size = 4 * MIB
     """Largest manifest accepted."""
-    json_depth: int = 64
+    json_depth: Count = 64
     """Deepest nesting of a manifest."""
-    references: int = 10_000
+    references: Count = 10_000
     """Most configs, layers and children that one manifest may name."""
-    tags_page: int = 1_000
+    tags_page: Count = 1_000
     """Largest n of a tag list; more is clamped."""
-    catalog_page: int = 1_000
+    catalog_page: Count = 1_000
     """Largest n of the catalog; more: 400."""
-    referrers_page: int = 500
+    referrers_page: Count = 500
     """Descriptors in one page of referrers."""
-    uploads: int = 100_000
+    uploads: Count = 100_000
     """Open uploads; more: 429."""
 
 
@@ -174,5 +187,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: Log = Log()
     admin: Admin = Admin()
     limits: Limits = Limits()
-    workers: int = 0
+    workers: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
     """Worker processes; 0: one per core."""
