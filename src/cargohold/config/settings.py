@@ -96,7 +96,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     delete: bool = True
     """DELETE of blobs and manifests is allowed. In a config.yml the default is that of registry:2: false."""
     redirect: bool = False
-    """GET of a large blob answers 307 to the bucket instead of streaming through. In a config.yml with s3 the default is that of registry:2: true."""
+    """GET of a large blob answers 307 to the bucket instead of streaming through. In a config.yml with s3 the default is true."""
     readonly: bool = False
     """Every write answers 405."""
     upload_expiry: Seconds = 7 * 24 * 3600.0
