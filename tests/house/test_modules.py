@@ -6,8 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.house.sources import SOURCES, TESTS, TOOLS, Function, lines_of, name_of, tree_of
 
 VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "shared", "base", "manager", "lib"}
@@ -18,37 +16,40 @@ REASON = re.compile(
     r"|reason=|skip\(f?[\"']"
 )
 SELF = Path(__file__).resolve()
+EVERY = SOURCES + TESTS + TOOLS
 
 
-def is_unexplained(line: str) -> bool:
-    return bool(SILENCED.search(line)) and not REASON.search(line)
+def test_a_module_opens_with_its_map() -> None:
+    bare = [name_of(path) for path in EVERY if len((ast.get_docstring(tree_of(path)) or "").split()) < 5]
+    assert not bare, "say what lives here, its invariants and its callers"
 
 
-@pytest.mark.parametrize("path", SOURCES + TESTS + TOOLS, ids=name_of)
-def test_a_module_opens_with_its_map(path: Path) -> None:
-    text = ast.get_docstring(tree_of(path)) or ""
-    assert len(text.split()) >= 5, f"{name_of(path)}: say what lives here, its invariants and its callers"
+def test_a_module_is_named_for_what_it_holds() -> None:
+    assert not [name_of(path) for path in EVERY if {path.stem, path.parent.name} & VAGUE]
 
 
-@pytest.mark.parametrize("path", SOURCES + TESTS + TOOLS, ids=name_of)
-def test_a_module_is_named_for_what_it_holds(path: Path) -> None:
-    assert path.stem not in VAGUE and path.parent.name not in VAGUE
-
-
-@pytest.mark.parametrize("path", [p for p in SOURCES if "cli" not in p.parts], ids=name_of)
-def test_imports_stand_at_the_top(path: Path) -> None:
-    """The graph of imports is what the layers are checked on, and what a reader sees; only commands load lazily."""
-    late = [
-        node.lineno
+def late_imports(path: Path) -> list[str]:
+    return [
+        f"{name_of(path)}:{node.lineno}"
         for function in ast.walk(tree_of(path))
         if isinstance(function, Function)
         for node in ast.walk(function)
         if isinstance(node, ast.Import | ast.ImportFrom) and "# noqa: PLC0415" not in lines_of(path)[node.lineno - 1]
     ]
-    assert not late, f"{name_of(path)}: imports inside functions at lines {late}"
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES + TESTS + TOOLS if p != SELF], ids=name_of)
-def test_what_is_silenced_says_why(path: Path) -> None:
-    silent = [(number, line.strip()) for number, line in enumerate(lines_of(path), 1) if UNFINISHED.search(line) or is_unexplained(line)]
-    assert not silent, f"{name_of(path)}: write the reason beside it: {silent}"
+def test_imports_stand_at_the_top() -> None:
+    """The graph of imports is what the layers are checked on, and what a reader sees; only commands load lazily."""
+    assert not [place for path in SOURCES if "cli" not in path.parts for place in late_imports(path)]
+
+
+def unexplained(path: Path) -> list[str]:
+    return [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for number, line in enumerate(lines_of(path), 1)
+        if UNFINISHED.search(line) or (SILENCED.search(line) and not REASON.search(line))
+    ]
+
+
+def test_what_is_silenced_says_why() -> None:
+    assert not [place for path in EVERY if path != SELF for place in unexplained(path)], "write the reason on the same line"

@@ -6,8 +6,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from tests.house.sources import ROOT, name_of, text_of, tracked
 
 SELF = Path(__file__).resolve()
@@ -19,17 +17,23 @@ INDEX = re.compile(
 TOPMOST = {".ci", "bench", "docs", "interop", "requirements", "src", "tests"}
 
 
-@pytest.mark.parametrize("path", tracked(), ids=name_of)
-def test_a_file_is_not_empty(path: Path) -> None:
-    assert path.stat().st_size > 1, f"{name_of(path)}: give it a purpose or take it out"
+def test_no_file_is_empty() -> None:
+    assert not [name_of(path) for path in tracked() if path.stat().st_size <= 1], "give it a purpose or take it out"
 
 
-@pytest.mark.parametrize("path", [p for p in tracked() if p != SELF], ids=name_of)
-def test_a_file_speaks_of_no_machine_and_no_index(path: Path) -> None:
-    text = text_of(path)
-    assert text is not None, f"{name_of(path)}: a binary file; build it in the test that needs it"
-    assert not (found := MACHINE.findall(text)), found
-    assert not (found := [m for m in INDEX.findall(text) if m != "--no-emit-index-url"]), found
+def test_every_file_is_text() -> None:
+    assert not [name_of(path) for path in tracked() if text_of(path) is None], "build a binary in the test that needs it"
+
+
+def test_no_file_speaks_of_one_machine_or_of_an_index() -> None:
+    found = [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for path in tracked()
+        if path != SELF
+        for number, line in enumerate((text_of(path) or "").splitlines(), 1)
+        if MACHINE.search(line) or (INDEX.search(line) and "--no-emit-index-url" not in line)
+    ]
+    assert not found
 
 
 def pins() -> list[str]:
