@@ -17,7 +17,7 @@ class ClientGone(Exception):
 
 
 class Body(Protocol):
-    """The request's body. Nothing is read from the socket (and `Expect: 100-continue` is not answered) before the first chunk is asked for."""
+    """The request's body. Nothing is read (and `Expect: 100-continue` is not answered) before the first chunk is asked for."""
 
     length: int | None
     """`Content-Length`, or None when the body is chunked."""
@@ -27,9 +27,13 @@ class Body(Protocol):
 
 
 class Call:
-    """A request. `id` goes out as `X-Request-Id` and into every log line; `actor` is filled in by the plane."""
+    """A request. `id` goes out as `X-Request-Id` and into every log line; `actor` and `route` are filled in by the plane.
 
-    __slots__ = ("actor", "body", "client", "headers", "id", "method", "path", "query", "scheme")
+    `client` is an IP address without a port (`unix` for a socket file). `route` is the name of the handler, from a small fixed
+    set: it is a label of the metrics.
+    """
+
+    __slots__ = ("actor", "body", "client", "headers", "id", "method", "path", "query", "route", "scheme")
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Call:
         self.method, self.path, self.query, self.headers = method, path, query, headers
         self.client, self.scheme, self.id, self.body = client, scheme, id, body
         self.actor: object = None
+        self.route = ""
 
     def header(self, name: bytes) -> str | None:
         """The first header of that (lower-case) name."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import msgspec
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -48,3 +50,14 @@ class Reply:
         if isinstance(self.content, FileSlice) and self.content.fd >= 0:
             os.close(self.content.fd)
             self.content.fd = -1
+
+
+_JSON = (b"Content-Type", b"application/json; charset=utf-8")
+
+
+def error_reply(status: int, code: str, message: str, *, detail: object = None, headers: Headers | None = None) -> Reply:
+    """One error in the form of the OCI specification: `{"errors": [{"code", "message", "detail"?}]}` and a newline."""
+    error: dict[str, object] = {"code": code, "message": message}
+    if detail is not None:
+        error["detail"] = detail
+    return Reply(status, [_JSON, *(headers or ())], msgspec.json.encode({"errors": [error]}) + b"\n")
