@@ -62,6 +62,9 @@ class Problem:
     origin: Origin
     text: str
     key: str = ""
+    """The key path as the file spells it, where there is one."""
+    setting: str = ""
+    """The setting that got no value because of this."""
 
     def __str__(self) -> str:
         """One line: place, key where the place does not say it, cause."""

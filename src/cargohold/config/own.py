@@ -90,7 +90,7 @@ def from_environment(environ: Mapping[str, str], problems: list[Problem]) -> lis
         try:
             value = _from_text(setting, environ[name], origin)
         except ConfigInvalid as error:
-            problems += error.problems
+            problems += [Problem(problem.origin, problem.text, problem.key, setting.path) for problem in error.problems]
             continue
         claim(setting, value, origin, claims, problems)
     return claims
@@ -118,4 +118,4 @@ def claim(setting: Setting, value: Value, origin: Origin, claims: list[Claim], p
     try:
         claims.append(Claim(setting.path, to_setting(setting, value), origin))
     except Unfit as error:
-        problems.append(Problem(origin, str(error), origin.key))
+        problems.append(Problem(origin, str(error), origin.key, setting.path))
