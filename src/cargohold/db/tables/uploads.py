@@ -35,9 +35,7 @@ uploads = sa.Table(
 upload_segments = sa.Table(
     "upload_segments",
     metadata,
-    sa.Column(
-        "upload_id", sa.Text, sa.ForeignKey("uploads.id", name="upload_segments_upload", ondelete="CASCADE"), primary_key=True
-    ),
+    sa.Column("upload_id", sa.Text, sa.ForeignKey("uploads.id", name="upload_segments_upload", ondelete="CASCADE"), primary_key=True),
     sa.Column("offset", sa.BigInteger, primary_key=True),
     sa.Column("length", sa.BigInteger, nullable=False),
     sa.Column("token", sa.Text, nullable=False),

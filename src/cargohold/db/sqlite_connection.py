@@ -1,0 +1,157 @@
+"""The one file that knows the module sqlite3: a connection that runs plans, keeps deadlines and speaks our errors.
+
+    inline connection   in the loop, each statement has its own deadline, of the thread's processor time
+    snapshot connection in a thread, one deadline for all its statements; sees one snapshot between BEGIN and COMMIT
+    writer connection   in the writer thread, one deadline for each unit
+
+Invariants
+- Every statement is read to its end before anything else happens: an open cursor would pin a snapshot and stop checkpoints.
+- No error of sqlite3 leaves this file; unknown ones go on as they are (they are bugs).
+- An error may have ended the transaction (disk full, interrupted write): ask `in_transaction`.
+
+Callers: db/sqlite.py, db/sqlite_writer.py.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from cargohold.db.query import SQLITE, Plan, Query
+from cargohold.db.work import ForeignKeyViolation, UniqueViolation
+from cargohold.errors import StorageFull, TooSlow, Unavailable
+
+T = TypeVar("T")
+
+_STEPS = 20_000
+"""Steps of SQLite's virtual machine between two looks at the clock: well below a millisecond."""
+_WALL = 20.0
+"""An inline statement may take so many times its processor time by the clock, on a machine that is busy with others."""
+_BUSY = 5.0
+_SETTINGS = """
+PRAGMA busy_timeout = {busy};
+PRAGMA foreign_keys = ON;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -16000;
+PRAGMA mmap_size = 268435456;
+PRAGMA synchronous = {synchronous};
+"""
+
+
+class Connection:
+    """A connection and its `Reader`. `until` is the time (`time.monotonic`) at which statements are stopped."""
+
+    def __init__(self, path: Path, *, synchronous: str = "FULL", inline: bool = False, limit: float = 0.05, readonly: bool = True) -> None:
+        try:
+            # The thread check stays on for the inline connection alone: a unit that uses `db.now` must fail, not race.
+            self._raw = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=inline, cached_statements=512)
+            self._raw.executescript(_SETTINGS.format(busy=int(_BUSY * 1000), synchronous=synchronous))
+            self._raw.execute("PRAGMA query_only = ON" if readonly else "PRAGMA journal_mode = WAL").fetchall()
+        except sqlite3.Error as error:
+            _fail(error)
+        self._raw.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
+        self._execute = self._raw.cursor().execute
+        self._inline = inline
+        self._limit = limit
+        self._cpu = self._wall = 0.0
+        self.until = math.inf
+        self._raw.set_progress_handler(self._overdue, _STEPS)
+
+    def _overdue(self) -> bool:
+        now = time.monotonic()
+        if not self._inline:
+            return now > self.until
+        cpu = time.thread_time()
+        if not self._cpu:
+            self._cpu, self._wall = cpu, now
+            return False
+        return cpu - self._cpu > self._limit or now - self._wall > self._limit * _WALL
+
+    async def one(self, query: Query[T], /, **binds: object) -> T | None:
+        plan = query.on(SQLITE)
+        rows = self.rows(plan, binds)
+        return only(rows, plan) if rows else None
+
+    async def all(self, query: Query[T], /, **binds: object) -> list[T]:
+        plan = query.on(SQLITE)
+        return every(self.rows(plan, binds), plan)
+
+    def rows(self, plan: Plan, binds: dict[str, object]) -> list[Any]:
+        values = plan.bind(binds)
+        self._cpu = 0.0
+        try:
+            return self._execute(plan.text, values).fetchall()
+        except sqlite3.Error as error:
+            _fail(error)
+
+    def run(self, plan: Plan, binds: dict[str, object]) -> int:
+        """Rows touched by an INSERT, UPDATE or DELETE."""
+        values = plan.bind(binds)
+        try:
+            cursor = self._execute(plan.text, values)
+            rows = cursor.fetchall()
+            if plan.returns:
+                return len(rows)
+            if cursor.rowcount >= 0:
+                return cursor.rowcount
+            touched: int = self._execute("SELECT changes()").fetchone()[0]  # the module does not count what starts with WITH
+            return touched
+        except sqlite3.Error as error:
+            _fail(error)
+
+    def command(self, text: str) -> list[Any]:
+        """Run BEGIN, COMMIT, a PRAGMA and their like."""
+        try:
+            return self._execute(text).fetchall()
+        except sqlite3.Error as error:
+            _fail(error)
+
+    def rollback(self) -> None:
+        if self._raw.in_transaction:
+            self._raw.rollback()
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._raw.in_transaction
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+def only(rows: list[Any], plan: Plan) -> Any:
+    """The one row, made; None without a row."""
+    if not rows:
+        return None
+    if len(rows) > 1:
+        raise LookupError(f"one() got {len(rows)} rows\n{plan.text}")
+    return rows[0] if plan.make is None else plan.make(rows[0])
+
+
+def every(rows: list[Any], plan: Plan) -> list[Any]:
+    make = plan.make
+    return rows if make is None else [make(row) for row in rows]
+
+
+_FULL = {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}
+_LATER = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PROTOCOL", "SQLITE_NOLFS")
+_UNIQUE = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
+
+
+def _fail(error: sqlite3.Error) -> NoReturn:
+    """Raise what an error of the driver means."""
+    name: str = getattr(error, "sqlite_errorname", "")
+    if name in _UNIQUE:
+        columns = [column.rpartition(".") for column in str(error).rpartition(": ")[2].split(", ")]
+        raise UniqueViolation(columns[0][0], [column for _, _, column in columns]) from error
+    if name == "SQLITE_CONSTRAINT_FOREIGNKEY":
+        raise ForeignKeyViolation from error
+    if name == "SQLITE_INTERRUPT":
+        raise TooSlow from error
+    if name in _FULL:
+        raise StorageFull("No space is left for the database; nothing was lost. Reading goes on.") from error
+    if name.startswith(_LATER):
+        raise Unavailable(f"The database cannot do this right now ({error}); try again.") from error
+    raise error
