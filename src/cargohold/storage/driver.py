@@ -11,8 +11,9 @@ Invariants
 - Staged bytes are visible to nobody but through `read_staged`; they are durable after `settle`.
 - A missing key is success for `delete`; keys are made by storage/keys.py alone.
 
-Errors: `StorageFull` (ENOSPC, EDQUOT, 507, QuotaExceeded), `Unavailable` (all that may pass by itself); anything else is a bug.
-The contract suite is tests/storage/contract.py. Callers: content/, cli/ (fsck). Why it has this shape: a bucket knows no rename and no append.
+Errors: `StorageFull` (ENOSPC, EDQUOT, 507, QuotaExceeded), `Unavailable` (all that may pass by itself), `UploadUnknown` (staged
+bytes are gone, too few, or owned by a higher fence); anything else is a bug.
+The contract suite is tests/storage/contract.py. Callers: content/, cli/ (fsck). Its shape: a bucket knows no rename and no append.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Driver(Protocol):
         self, upload: str, segments: Sequence[Segment], size: int, key: str, *, remember: Remember, links: Sequence[Small] = ()
     ) -> Stat: ...
     async def abandon(self, handle: str) -> None: ...
-    async def check(self) -> list[Finding]: ...
+    async def check(self) -> Sequence[Finding]: ...
     async def aclose(self) -> None: ...
 
 
@@ -121,6 +122,14 @@ class Redirects(Protocol):
     """Objects that a client can fetch by a signed URL."""
 
     async def sign(self, key: str, ttl: float) -> str | None: ...
+
+
+@runtime_checkable
+class Leftovers(Protocol):
+    """Drivers whose crashed calls leave things that no row and no handle names."""
+
+    async def sweep(self, older: float) -> int:
+        """Removes what nobody touched for `older` seconds (a day is safe); how many."""
 
 
 @runtime_checkable

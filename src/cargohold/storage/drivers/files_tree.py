@@ -1,0 +1,350 @@
+"""The blocking half of the files driver: drafts, publishing under final keys, deleting, walking. Runs in the driver's threads.
+
+    draft (temp file, synced) --publish--> final key --remove--> (gone, with the folders that it leaves empty)
+      `--discard--> (gone)
+
+    <root>/_cargohold/tmp/<random>        drafts; `sweep` removes those that a crash left
+
+Invariants
+- Data is on disk before a rename gives it its name; names are on disk before `publish` returns.
+- A folder counts as durable once its parent was synced *after* the folder was seen, by this process; only then a new file in it is safe.
+- Every OSError leaves as StorageFull or Unavailable; its text names the cause, never a path (it may reach a client).
+
+Callers: files.py, files_staging.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import shutil
+import stat as modes
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from cargohold.errors import StorageFull, Unavailable
+from cargohold.storage.driver import Entry, Small, Stat
+from cargohold.storage.keys import OWN
+
+log = logging.getLogger(__name__)
+
+TMP = OWN + "tmp/"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_MISSING = (FileNotFoundError, NotADirectoryError)
+_KEPT_DEPTH = 4  # docker/registry/v2/blobs and its like stay when they become empty
+_KNOWN_FOLDERS = 8192
+_RETRIES = 5
+_flush_file = os.fsync if sys.platform == "darwin" else os.fdatasync
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what the file system refuses into the two errors of the driver protocol."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull from error
+        raise Unavailable(f"The file system of the registry refuses this: {error.strerror}.") from error
+
+
+def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while len(view):
+        written = os.pwrite(fd, view, offset)
+        offset += written
+        view = view[written:]
+
+
+def stat_of(found: os.stat_result) -> Stat | None:
+    return Stat(found.st_size, found.st_mtime_ns) if modes.S_ISREG(found.st_mode) else None
+
+
+class Sync:
+    """When bytes and names go to disk: `full`, `data` (no folders) or `none`. Tests put a counting one in its place."""
+
+    def __init__(self, level: str = "full") -> None:
+        self.files = level in ("full", "data")
+        self.folders = level == "full"
+
+    def file(self, fd: int) -> None:
+        if self.files:
+            _flush_file(fd)
+
+    def folder(self, path: str) -> None:
+        if self.folders:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+class Durable:
+    """Folders whose own name is known to be on disk; bounded, least recently used out. Threads share it."""
+
+    def __init__(self, limit: int = _KNOWN_FOLDERS) -> None:
+        self._limit = limit
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __contains__(self, folder: str) -> bool:
+        with self._lock:
+            if folder in self._known:
+                self._known.move_to_end(folder)
+                return True
+            return False
+
+    def add(self, folders: Iterable[str]) -> None:
+        with self._lock:
+            for folder in folders:
+                self._known[folder] = None
+            while len(self._known) > self._limit:
+                self._known.popitem(last=False)
+
+    def forget(self, folder: str) -> None:
+        """Drops a folder and those above it."""
+        with self._lock:
+            while folder:
+                self._known.pop(folder, None)
+                folder = folder.rpartition("/")[0]
+
+
+class Tree:
+    """Files below one root; keys are paths relative to it."""
+
+    def __init__(self, root: str, sync: Sync) -> None:
+        self.root = os.path.abspath(root) + "/"
+        self.sync = sync
+        self._durable = Durable()
+
+    def prepare(self) -> None:
+        """Makes the root and the folder of drafts; a root that cannot be written is reported by `check`, not here."""
+        with suppress(OSError):
+            os.makedirs(self.root + TMP, exist_ok=True)
+
+    def path(self, key: str) -> str:
+        return self.root + key
+
+    def stat(self, key: str) -> Stat | None:
+        with translated():
+            try:
+                return stat_of(os.stat(self.root + key))
+            except _MISSING:
+                return None
+
+    # Drafts ---------------------------------------------------------------------------------------------------------
+
+    def new_draft(self) -> tuple[str, int]:
+        """Path and descriptor of an empty draft."""
+        path = f"{self.root}{TMP}{secrets.token_hex(12)}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return path, os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            os.makedirs(self.root + TMP, exist_ok=True)
+            return path, os.open(path, flags, 0o666)
+
+    def draft(self, objects: Sequence[Small]) -> list[tuple[str, str]]:
+        """Writes and syncs one draft for each object; (path, key) pairs for `publish`. On an error nothing stays."""
+        drafts: list[tuple[str, str]] = []
+        opened: list[int] = []
+        try:
+            for key, data in objects:
+                path, fd = self.new_draft()
+                opened.append(fd)
+                drafts.append((path, key))
+                write_all(fd, data, 0)
+            for fd in opened:
+                self.sync.file(fd)
+        except BaseException:
+            self.discard(path for path, _ in drafts)
+            raise
+        finally:
+            for fd in opened:
+                os.close(fd)
+        return drafts
+
+    def discard(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with suppress(OSError):
+                os.unlink(path)
+
+    def sweep(self, older: float) -> int:
+        """Removes drafts that nobody touched for `older` seconds; how many."""
+        swept, limit = 0, time.time() - older
+        with suppress(FileNotFoundError), os.scandir(self.root + TMP) as found:
+            for entry in found:
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime <= limit:
+                        os.unlink(entry.path)
+                        swept += 1
+        return swept
+
+    # Final keys -----------------------------------------------------------------------------------------------------
+
+    def publish(self, drafts: Sequence[tuple[str, str]], confirm: Sequence[str] = ()) -> None:
+        """Gives synced drafts their keys, in order, then syncs every folder touched once.
+
+        `confirm` are keys that are in place already and whose names must be durable too.
+        """
+        touched: set[str] = set()
+        fresh: set[str] = set()
+        for path, key in drafts:
+            self._place(path, key, touched, fresh)
+        for key in confirm:
+            self._reach(key.rpartition("/")[0], touched, fresh)
+        if self.sync.folders:
+            for folder in sorted(touched):
+                self.sync.folder(self.root + folder)
+            self._durable.add(fresh)
+
+    def _place(self, path: str, key: str, touched: set[str], fresh: set[str]) -> None:
+        folder = key.rpartition("/")[0]
+        for left in reversed(range(_RETRIES)):
+            self._reach(folder, touched, fresh)
+            try:
+                os.rename(path, self.root + key)
+                return
+            except FileNotFoundError:
+                # Somebody removed the last file of that folder, and the folder with it.
+                self._durable.forget(folder)
+                if not left or not os.path.exists(path):
+                    raise
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._carry(path, key)
+                return
+
+    def _carry(self, path: str, key: str) -> None:
+        """A rename over to another file system (a folder of the tree is a symlink): copy beside the target first."""
+        near = f"{self.root}{key}.{secrets.token_hex(6)}.tmp"
+        try:
+            shutil.copyfile(path, near)
+            fd = os.open(near, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self.sync.file(fd)
+            finally:
+                os.close(fd)
+            os.rename(near, self.root + key)
+        except BaseException:
+            self.discard([near])
+            raise
+        self.discard([path])
+
+    def _reach(self, folder: str, touched: set[str], fresh: set[str]) -> None:
+        """Makes `folder` and what is missing above it; notes which folders need a sync for their new names."""
+        touched.add(folder)
+        missing: list[str] = []
+        step = folder
+        while step and step not in self._durable and step not in fresh:
+            missing.append(step)
+            step = step.rpartition("/")[0]
+        for step in reversed(missing):
+            with suppress(FileExistsError):
+                os.mkdir(self.root + step)
+            touched.add(step.rpartition("/")[0])
+            fresh.add(step)
+
+    def copy(self, source: str, target: str) -> None:
+        path, fd = self.new_draft()
+        try:
+            try:
+                shutil.copyfile(self.root + source, path)
+                self.sync.file(fd)
+            finally:
+                os.close(fd)
+            self.publish([(path, target)])
+        except BaseException:
+            self.discard([path])
+            raise
+
+    def remove(self, keys: Sequence[str]) -> list[str]:
+        """Unlinks keys and the folders they leave empty; the keys that are still there."""
+        failed: list[str] = []
+        touched: set[str] = set()
+        for key in keys:
+            try:
+                os.unlink(self.root + key)
+            except _MISSING:
+                continue
+            except OSError as error:
+                log.warning("cannot remove %s: %s", key, error.strerror)
+                failed.append(key)
+                continue
+            touched.add(self._prune(key.rpartition("/")[0]))
+        if self.sync.folders:
+            for folder in touched:
+                with suppress(FileNotFoundError):
+                    self.sync.folder(self.root + folder)
+        return failed
+
+    def _prune(self, folder: str) -> str:
+        """Removes `folder` and those above it while they are empty; the first one that stays."""
+        while folder.count("/") >= _KEPT_DEPTH:
+            try:
+                os.rmdir(self.root + folder)
+            except OSError:
+                break
+            self._durable.forget(folder)
+            folder = folder.rpartition("/")[0]
+        return folder
+
+    # Walking --------------------------------------------------------------------------------------------------------
+
+    def walk(self, prefix: str, after: str) -> Iterator[Entry]:
+        """Regular files below `prefix` in key order; holds one sorted folder for each level in memory."""
+        pending = [iter(self._sorted(prefix))]
+        while pending:
+            for key, found in pending[-1]:
+                if key.endswith("/"):
+                    if key < after and not after.startswith(key):
+                        continue
+                    pending.append(iter(self._sorted(key)))
+                    break
+                if key > after:
+                    try:
+                        stat = stat_of(found.stat())
+                    except OSError:
+                        continue
+                    if stat:
+                        yield Entry(key, stat.size)
+            else:
+                pending.pop()
+
+    def _sorted(self, folder: str) -> list[tuple[str, os.DirEntry[str]]]:
+        """(key, entry) of a folder in key order; a folder's key ends with a slash. Unreadable folders are logged and empty."""
+        listed: list[tuple[str, os.DirEntry[str]]] = []
+        try:
+            with os.scandir(self.root + folder) as found:
+                for entry in found:
+                    if not entry.name.isprintable():
+                        continue  # not a key of ours: bytes that are no UTF-8, line breaks
+                    if not entry.is_dir():
+                        listed.append((folder + entry.name, entry))
+                    elif not (entry.is_symlink() and self._loops(entry.path)):
+                        listed.append((folder + entry.name + "/", entry))
+        except _MISSING:
+            return []
+        except OSError as error:
+            log.warning("cannot list %s: %s", folder, error.strerror)
+        listed.sort(key=lambda pair: pair[0])
+        return listed
+
+    @staticmethod
+    def _loops(link: str) -> bool:
+        inside = os.path.realpath(os.path.dirname(link)) + "/"
+        return inside.startswith(os.path.realpath(link) + "/")
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Names of the folders directly below `prefix` that hold a file at some depth."""
+        for key, _ in self._sorted(prefix):
+            if key.endswith("/") and next(self.walk(key, ""), None):
+                yield key[len(prefix) : -1]

@@ -1,0 +1,31 @@
+"""Which driver the settings ask for. The S3 driver is loaded only where it is configured: its libraries are an optional extra."""
+
+from __future__ import annotations
+
+import importlib
+
+from cargohold.config.settings import Storage
+from cargohold.storage.driver import Driver
+from cargohold.storage.drivers.files import FilesDriver
+from cargohold.storage.drivers.files_tree import Sync
+from cargohold.storage.drivers.memory import MemoryDriver
+
+
+class MissingExtra(Exception):
+    """The libraries of a driver are not installed; the text is one line that names the command to install them."""
+
+
+def open_driver(settings: Storage) -> Driver:
+    """Make the driver in the process that uses it, after every fork. Raises MissingExtra, ValueError for an unknown name."""
+    if settings.driver == "filesystem":
+        return FilesDriver(settings.rootdirectory, Sync(settings.sync))
+    if settings.driver == "inmemory":
+        return MemoryDriver()
+    if settings.driver == "s3":
+        try:
+            s3 = importlib.import_module("cargohold.storage.drivers.s3")
+        except ModuleNotFoundError as error:
+            raise MissingExtra(f"storage.driver s3 needs {error.name}: pip install cargohold[s3]") from error
+        driver: Driver = s3.S3Driver(settings.s3)
+        return driver
+    raise ValueError(f"storage.driver is filesystem, s3 or inmemory, not {settings.driver}")
