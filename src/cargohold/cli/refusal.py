@@ -20,11 +20,13 @@ def refuse(causes: Iterable[object], code: int = REFUSED) -> NoReturn:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Around a command's work: settings that cannot be used end it with their causes."""
+def explained(*expected: type[Exception]) -> Iterator[None]:
+    """Around a command's work: settings that cannot be used, and each expected refusal, end it with the causes, one a line."""
     from cargohold.config.origin import ConfigInvalid
 
     try:
         yield
     except ConfigInvalid as error:
         refuse(error.problems)
+    except expected as error:
+        refuse([error])

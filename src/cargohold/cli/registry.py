@@ -5,8 +5,10 @@ Flags win over the environment, the environment over CONFIG.yml. Without CONFIG.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +57,13 @@ def registry() -> None:
 @settings_flags()
 def serve(config: Path | None, **flags: str | None) -> None:
     """Serve until SIGTERM. Without CONFIG.yml: open, on 127.0.0.1:5000, data in ./data."""
-    import os
-
     from cargohold.config.load import load
 
     with explained():
         loaded = load(config, os.environ, given(flags))
-        from cargohold.app import serve as run
+    from cargohold.app import serve as run
 
+    with start_explained():
         sys.exit(run(loaded))
 
 
@@ -72,12 +73,19 @@ def serve(config: Path | None, **flags: str | None) -> None:
 @click.option("--repair", is_flag=True, help="Mend what can be mended: put aside broken bytes and links that lead nowhere.")
 def fsck(config: Path | None, repair: bool, **flags: str | None) -> None:
     """Read everything that is stored and say what is broken. Exit code 1 when something is."""
-    import os
-
     from cargohold.config.load import load
 
     with explained():
         loaded = load(config, os.environ, given(flags))
-        from cargohold.app import fsck as run
+    from cargohold.app import fsck as run
 
+    with start_explained():
         sys.exit(run(loaded, repair=repair))
+
+
+def start_explained() -> AbstractContextManager[None]:
+    """What a start may be refused for: the settings, an address, a folder, a library that is not installed."""
+    from cargohold.http.listen import StartRefused
+    from cargohold.storage.open import MissingExtra
+
+    return explained(StartRefused, MissingExtra)

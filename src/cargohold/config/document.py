@@ -4,7 +4,7 @@ Built from parser events, never from YAML tags, so no object is made. What a car
 line: a tab, a key twice, a second document, aliases that blow up, nesting without end, a file over a megabyte.
 A leaf keeps its text as written: whoever reads it knows the type it must have (`0.1` is a version, `5000` may be a password).
 
-Callers: load.py (the file), environment.py (the value of a variable).
+The only place that knows the YAML library. Callers: load.py (the file), environment.py and own.py (the value of a variable).
 """
 
 from __future__ import annotations
@@ -101,6 +101,11 @@ def read_text(text: str, origin: Origin) -> Value | None:
     if builder.problems:
         raise ConfigInvalid(builder.problems)
     return value
+
+
+def as_yaml(value: object) -> str:
+    """Plain data as YAML text, keys in the order they have."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str, mark: Mark | None) -> str:
