@@ -49,9 +49,10 @@ bench: setup ## Compare us with docker-registry and nginx in one run; prints rat
 soak: setup ## The slow runs: 1,000 kills, a 4 GiB layer, a million rows
 	@$(BIN)/python -m pytest -q -m soak tests
 
-fmt: setup ## Format the code and mend what the linter can mend
+fmt: setup ## Format the code, mend what the linter can mend, write the reference pages
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+	@$(BIN)/python -m cargohold.cli.reference docs/reference
 
 clean: ## Remove .venv and all caches; data folders stay
 	@rm -rf .venv .tools .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis build dist
