@@ -35,7 +35,7 @@ def record(event: msgspec.Struct) -> dict[str, object]:
     """The binds of RECORD: now, the struct's tag (or the name of its class), its JSON."""
     tag = event.__struct_config__.tag
     kind = type(event).__name__ if tag is None else str(tag)
-    return {"at": datetime.now(UTC), "kind": kind, "body": msgspec.json.encode(event).decode()}
+    return {"at": datetime.now(UTC), "kind": kind, "body": msgspec.json.encode(event, enc_hook=str).decode()}
 
 
 class Unit:

@@ -1,0 +1,242 @@
+"""Adoption: rows for what a tree of `registry:2` holds already, repository by repository, without stopping anything.
+
+    not adopted --first touch, or the scan--> importing --> adopted         tree --scan done--> whole ("tree" in meta)
+
+A repository without rows is looked up in the tree when it is first asked for; beside that one worker scans the whole tree
+once, so that the catalog is complete. Once the scan is done, a miss is a miss and the tree is never asked again.
+
+Tolerated, counted and left as they are: empty or unparsable links, links whose data is gone, foreign files, schema 1
+manifests, revisions without tags, tags without a current link. Bytes of manifests are hashed before they are believed;
+bytes of blobs are believed by their size and hashed when their file changes (content/store.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import msgspec
+
+from cargohold.content.formats import Parsed, parse
+from cargohold.content.queries import blobs as blob_rows
+from cargohold.content.queries import journal
+from cargohold.content.queries import manifests as manifest_rows
+from cargohold.content.queries import tags as tag_rows
+from cargohold.content.queries.repositories import ensure_repository, repository_id
+from cargohold.content.store import LEASE, Store, utc_now
+from cargohold.db.work import Work
+from cargohold.errors import ManifestInvalid
+from cargohold.names import Digest, Malformed, RepoName, Tag
+from cargohold.storage import keys
+from cargohold.telemetry import log
+
+T = TypeVar("T")
+
+_BATCH = 500
+_LINK_LIMIT = 256
+_NAMES_PATIENCE = 10.0
+_POLL = 0.05
+DONE = "tree"
+"""Key in `meta`: its value is `whole` when every repository of the tree has its rows."""
+
+
+class FoundBlob(msgspec.Struct, frozen=True):
+    digest: Digest
+    size: int
+    mark: int
+
+
+class FoundManifest(msgspec.Struct, frozen=True):
+    digest: Digest
+    parsed: Parsed
+    body: bytes
+
+
+class FoundTag(msgspec.Struct, frozen=True):
+    tag: Tag
+    digest: Digest
+
+
+class Tally(msgspec.Struct):
+    repositories: int = 0
+    manifests: int = 0
+    blobs: int = 0
+    tags: int = 0
+    passed_over: int = 0
+
+
+class Adoption:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._whole = False
+        self._locks: dict[RepoName, asyncio.Lock] = {}
+        self.tally = Tally()
+
+    async def ensure(self, repository: RepoName) -> bool:
+        """True when the repository was in the tree and has its rows now; False when there is nothing to adopt."""
+        if self._whole or await self._is_whole() or await self._has_rows(repository):
+            return False
+        lock = self._locks.setdefault(repository, asyncio.Lock())
+        async with lock:
+            found = await self._has_rows(repository) or await self._adopt(repository)
+        self._locks.pop(repository, None)
+        return found
+
+    async def _has_rows(self, repository: RepoName) -> bool:
+        """All of them: an import that was cut off is taken up again."""
+        now = self._store.db.now
+        return await repository_id(now, repository) is not None and await journal.get_meta(now, _running(repository)) is None
+
+    async def names_known(self) -> None:
+        """Wait a little for the scan: a catalog right after the first start should be complete."""
+        for _ in range(round(_NAMES_PATIENCE / _POLL)):
+            if self._whole or await self._is_whole():
+                return
+            await asyncio.sleep(_POLL)
+
+    async def scan(self) -> None:
+        """Adopt every repository of the tree. Run by one worker; may be cut off and started again."""
+        if await self._is_whole():
+            return
+        async for name in repositories_in(self._store):
+            await self.ensure(name)
+        await self._store.db.write(journal.set_meta, DONE, "whole")
+        self._whole = True
+        if self.tally.repositories:
+            log.info("adopted the tree", **msgspec.structs.asdict(self.tally))
+
+    async def _is_whole(self) -> bool:
+        self._whole = await journal.get_meta(self._store.db.now, DONE) == "whole"
+        return self._whole
+
+    async def _adopt(self, repository: RepoName) -> bool:
+        """Storage first, then rows: blobs, manifests, tags. A large repository goes in batches and is marked while it does."""
+        blobs = [item async for item in self._blobs(repository)]
+        manifests = [item async for item in self._manifests(repository)]
+        tags = [item async for item in self._tags(repository, {item.digest for item in manifests})]
+        if not blobs and not manifests:
+            return False
+        if len(blobs) + len(manifests) + len(tags) <= _BATCH:
+            await self._store.db.write(_import, repository, blobs, manifests, tags, last=True)
+        else:
+            await self._store.db.write(journal.set_meta, _running(repository), "running")
+            for some in _batches(blobs):
+                await self._store.db.write(_import, repository, some, [], [], last=False)
+            for few in _batches(manifests):
+                await self._store.db.write(_import, repository, [], few, [], last=False)
+            for more in _batches(tags):
+                await self._store.db.write(_import, repository, [], [], more, last=False)
+            await self._store.db.write(_import, repository, [], [], [], last=True)
+        self.tally.repositories += 1
+        self.tally.blobs += len(blobs)
+        self.tally.manifests += len(manifests)
+        self.tally.tags += len(tags)
+        return True
+
+    async def _blobs(self, repository: RepoName) -> AsyncIterator[FoundBlob]:
+        async for digest in self._links(keys.layers(repository)):
+            stat = await self._store.driver.head(keys.blob(digest))
+            if stat is None:
+                self._pass_over(repository, f"layer {digest} has no data")
+            else:
+                yield FoundBlob(digest, stat.size, stat.mark)
+
+    async def _manifests(self, repository: RepoName) -> AsyncIterator[FoundManifest]:
+        async for digest in self._links(keys.revisions(repository)):
+            body = await self._read(keys.blob(digest), self._store.limits.manifest_bytes)
+            if body is None or Digest.of(body, digest.algorithm) != digest:
+                self._pass_over(repository, f"manifest {digest} has no data, or other data")
+                continue
+            try:
+                parsed = parse(body, "", depth=self._store.limits.json_depth, references=self._store.limits.references)
+            except ManifestInvalid as error:
+                self._pass_over(repository, f"manifest {digest}: {error}")
+                continue
+            yield FoundManifest(digest, parsed, body)
+
+    async def _tags(self, repository: RepoName, known: set[Digest]) -> AsyncIterator[FoundTag]:
+        async for name in self._store.driver.list_dirs(keys.tags(repository)):
+            try:
+                tag = Tag.parse(name)
+            except Malformed:
+                self._pass_over(repository, f"{name!r} is no tag")
+                continue
+            digest = await self._link(keys.tag_current(repository, tag))
+            if digest in known and digest is not None:
+                yield FoundTag(tag, digest)
+            else:
+                self._pass_over(repository, f"tag {tag} points to nothing")
+
+    async def _links(self, prefix: str) -> AsyncIterator[Digest]:
+        """The digests of the links below `<prefix><alg>/<hex>/link`; a link that is not what its folder says is passed over."""
+        async for algorithm in self._store.driver.list_dirs(prefix):
+            async for encoded in self._store.driver.list_dirs(f"{prefix}{algorithm}/"):
+                try:
+                    digest = Digest.parse(f"{algorithm}:{encoded}")
+                except Malformed:
+                    continue
+                if await self._link(f"{prefix}{algorithm}/{encoded}/link") == digest:
+                    yield digest
+                elif await self._store.driver.head(f"{prefix}{algorithm}/{encoded}/link") is not None:
+                    self._pass_over(RepoName(""), f"the link of {digest} says something else")
+
+    async def _link(self, key: str) -> Digest | None:
+        text = await self._read(key, _LINK_LIMIT)
+        try:
+            return Digest.parse(text.decode("ascii", "replace").strip()) if text else None
+        except Malformed:
+            return None
+
+    async def _read(self, key: str, limit: int) -> bytes | None:
+        content = await self._store.driver.read(key)
+        if content is None or content.stat.size > limit:
+            return None
+        return b"".join([chunk async for chunk in content.chunks])
+
+    def _pass_over(self, repository: RepoName, why: str) -> None:
+        self.tally.passed_over += 1
+        log.warning("passed over while adopting the tree", repository=repository, why=why)
+
+
+async def repositories_in(store: Store, below: str = "") -> AsyncIterator[RepoName]:
+    """Every repository of the tree, parents before children: folders that hold `_layers` or `_manifests`."""
+    names = [name async for name in store.driver.list_dirs(keys.REPOSITORIES + below)]
+    if below and ("_layers" in names or "_manifests" in names):
+        try:
+            yield RepoName.parse(below.removesuffix("/"))
+        except Malformed as error:
+            log.warning("passed over while adopting the tree", repository=below, why=str(error))
+    for name in names:
+        if not name.startswith("_"):
+            async for found in repositories_in(store, f"{below}{name}/"):
+                yield found
+
+
+def _batches(items: list[T]) -> list[list[T]]:
+    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+
+
+def _running(repository: RepoName) -> str:
+    return f"adopting:{repository}"
+
+
+async def _import(
+    work: Work, repository: RepoName, blobs: list[FoundBlob], manifests: list[FoundManifest], tags: list[FoundTag], *, last: bool
+) -> None:
+    """Adds, never replaces: what was pushed since is newer than the tree."""
+    now = utc_now()
+    id = await ensure_repository(work, repository, now)
+    for blob in blobs:
+        known = await blob_rows.blob_anywhere(work, blob.digest)
+        blob_id = known.id if known else await blob_rows.store_blob(work, blob.digest, blob.size, blob.mark, now + LEASE, now)
+        await blob_rows.link_blob(work, id, blob_id)
+    for manifest in manifests:
+        if await manifest_rows.manifest_id(work, id, manifest.digest) is None:
+            await manifest_rows.store_manifest(work, id, manifest.digest, manifest.parsed, manifest.body, now)
+    for item in tags:
+        target = await manifest_rows.manifest_id(work, id, item.digest)
+        if target is not None and await tag_rows.tag_digest(work, repository, item.tag) is None:
+            await tag_rows.set_tag(work, id, item.tag, target, now)
+    if last:
+        await journal.clear_meta(work, _running(repository))

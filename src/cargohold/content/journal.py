@@ -1,0 +1,65 @@
+"""The outbox read as a journal of the tree: after a crash, links are made to say what the rows say.
+
+A change commits first and is mirrored into the tree before its answer (content/tree.py). Who dies in between leaves a row
+without its link, or a link without its row. So at start one worker walks the events behind the cursor (`meta`: tree_cursor)
+and mirrors each of them again; while running it moves the cursor to where the outbox ended at its last turn but one, when
+every request of that time has long been answered.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cargohold.content.queries import journal as rows
+from cargohold.content.queries.journal import Entry
+from cargohold.content.store import Store
+from cargohold.content.tree import mirror_layer, mirror_revision, mirror_tag
+from cargohold.events import BlobDeleted, BlobMounted, BlobPushed, ManifestDeleted, ManifestPushed, TagDeleted
+
+CURSOR = "tree_cursor"
+_PAGE = 200
+_Event = BlobPushed | BlobMounted | BlobDeleted | ManifestPushed | ManifestDeleted | TagDeleted
+_decode = msgspec.json.Decoder(_Event, dec_hook=lambda kind, text: kind(text)).decode
+
+
+async def replay(store: Store) -> int:
+    """Mirror all that lies behind the cursor; the number of events seen."""
+    cursor, seen = await _cursor(store), 0
+    while entries := await rows.events_after(store.db.now, cursor, _PAGE):
+        for entry in entries:
+            await _mirror(store, entry)
+        cursor = entries[-1].id
+        seen += len(entries)
+        await store.db.note(rows.set_meta, CURSOR, str(cursor))
+    return seen
+
+
+async def settle(store: Store, upto: int) -> int:
+    """Move the cursor to `upto`; returns where the outbox ends now, which is the `upto` of the next turn."""
+    if upto > await _cursor(store):
+        await store.db.note(rows.set_meta, CURSOR, str(upto))
+    return await rows.newest_event(store.db.now)
+
+
+async def _cursor(store: Store) -> int:
+    return int(await rows.get_meta(store.db.now, CURSOR) or 0)
+
+
+async def _mirror(store: Store, entry: Entry) -> None:
+    try:
+        event = _decode(entry.body)
+    except msgspec.ValidationError:
+        return  # an event of a kind that touches no link
+    match event:
+        case BlobPushed() | BlobMounted() | BlobDeleted():
+            await mirror_layer(store, event.repository, event.digest)
+        case ManifestPushed():
+            await mirror_revision(store, event.repository, event.digest)
+            if event.tag is not None:
+                await mirror_tag(store, event.repository, event.tag)
+        case ManifestDeleted():
+            await mirror_revision(store, event.repository, event.digest)
+            for tag in event.tags:
+                await mirror_tag(store, event.repository, tag)
+        case TagDeleted():
+            await mirror_tag(store, event.repository, event.tag)

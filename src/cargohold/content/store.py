@@ -1,0 +1,102 @@
+"""The store: what every rule of images works on - database, driver, caps, gates - and the leases of blobs.
+
+Invariants
+- A blob that was told to be there (upload, HEAD, mount) is leased for LEASE from that answer on, so garbage collection
+  cannot take it before the manifest that will name it arrives. A lease is renewed when less than half of it is left: a hot
+  HEAD stays a read.
+- Bytes that are not what they were are never served: a file whose mark differs from its row is hashed again first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cargohold.config.settings import Limits
+from cargohold.content.gates import Gates
+from cargohold.content.hashing import Hashes
+from cargohold.content.queries import blobs as rows
+from cargohold.content.queries.blobs import Blob
+from cargohold.db.tables.content import CORRUPT, PRESENT
+from cargohold.db.work import Database, Work
+from cargohold.errors import Corrupt
+from cargohold.names import Digest, RepoName
+from cargohold.storage import keys
+from cargohold.storage.driver import Driver, LocalFiles
+
+if TYPE_CHECKING:
+    from cargohold.content.adoption import Adoption
+
+LEASE = timedelta(hours=2)
+_HALF = LEASE / 2
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    def __init__(self, db: Database, driver: Driver, limits: Limits, gates: Gates) -> None:
+        self.db, self.driver, self.limits, self.gates = db, driver, limits, gates
+        self.adoption: Adoption | None = None
+        self.hashes = Hashes()
+        self.uploads_full = False
+        """Set by the sweeper when there are more open uploads than limits.uploads."""
+
+        self._later: set[asyncio.Task[None]] = set()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what no answer has to wait for; `settle` waits for all of it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def settle(self) -> None:
+        await asyncio.gather(*self._later, return_exceptions=True)
+
+    async def mark(self, digest: Digest) -> int:
+        """The driver's mark of stored bytes; asked only where it costs a stat."""
+        if not isinstance(self.driver, LocalFiles):
+            return 0
+        stat = await self.driver.head(keys.blob(digest))
+        return stat.mark if stat else 0
+
+    async def adopt(self, repository: RepoName) -> bool:
+        """After a miss: True when the tree held that repository and its rows are there now, so that looking again pays."""
+        return self.adoption is not None and await self.adoption.ensure(repository)
+
+    async def blob(self, repository: RepoName, digest: Digest) -> Blob | None:
+        found = await rows.blob_in(self.db.now, repository, digest)
+        if found is None and self.adoption is not None and await self.adoption.ensure(repository):
+            found = await rows.blob_in(self.db.now, repository, digest)
+        return found
+
+    async def lease(self, blob: Blob) -> None:
+        now = utc_now()
+        if blob.leased_until - now < _HALF:
+            await self.db.note(_lease, blob.id, now + LEASE)
+
+    async def verify(self, blob: Blob, mark: int) -> None:
+        """Read the stored bytes again; raises Corrupt when they are not the blob. Called when size or mark are not as they were."""
+        whole = await stored_size(self.driver, blob.digest) == blob.size
+        await self.db.write(rows.judge_blob, blob.id, mark, PRESENT if whole else CORRUPT)
+        if not whole:
+            raise Corrupt(digest=blob.digest)
+
+
+async def stored_size(driver: Driver, digest: Digest) -> int:
+    """Size of the stored bytes if they hash to the digest, else -1."""
+    content = await driver.read(keys.blob(digest))
+    if content is None:
+        return -1
+    hasher, size = digest.hasher(), 0
+    async for chunk in content.chunks:
+        await asyncio.to_thread(hasher.update, chunk)
+        size += len(chunk)
+    return size if hasher.hexdigest() == digest.encoded else -1
+
+
+async def _lease(work: Work, blob_id: int, until: datetime) -> None:
+    await rows.lease_blob(work, blob_id, until)

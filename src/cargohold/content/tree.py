@@ -1,0 +1,71 @@
+"""Links of the tree made to say what the rows say: tags, revisions, layers.
+
+    rows change --commit--> mirror_* --put or delete the link, look at the row again, until both agree--> answer
+
+Two writers that race for one tag may commit and write their links in different orders; looking again after the write makes
+the last commit win in the tree too, without a lock. After a crash between commit and link, content/journal.py calls the same
+functions. Before a row: data, revision and layer links are written by the pushes themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from cargohold.content.queries import blobs, manifests, tags
+from cargohold.content.store import Store
+from cargohold.names import Digest, RepoName, Tag
+from cargohold.storage import keys
+from cargohold.storage.driver import Small
+
+
+async def mirror_tag(store: Store, repository: RepoName, tag: Tag) -> None:
+    async def wanted() -> Digest | None:
+        return await tags.tag_digest(store.db.now, repository, tag)
+
+    async def write(digest: Digest | None) -> None:
+        if digest is None:
+            await delete_below(store, keys.tag(repository, tag))
+        else:
+            await store.driver.put([Small(keys.tag_current(repository, tag), digest.encode())])
+
+    await _until_equal(wanted, write)
+
+
+async def mirror_revision(store: Store, repository: RepoName, digest: Digest) -> None:
+    async def wanted() -> Digest | None:
+        found = await manifests.manifest_by_digest(store.db.now, repository, digest)
+        return found.digest if found else None
+
+    await _until_equal(wanted, _link(store, keys.revision(repository, digest), digest))
+
+
+async def mirror_layer(store: Store, repository: RepoName, digest: Digest) -> None:
+    async def wanted() -> Digest | None:
+        found = await blobs.blob_in(store.db.now, repository, digest)
+        return found.digest if found else None
+
+    await _until_equal(wanted, _link(store, keys.layer(repository, digest), digest))
+
+
+async def delete_below(store: Store, prefix: str) -> None:
+    await store.driver.delete([entry.key async for entry in store.driver.list(prefix)])
+
+
+def _link(store: Store, key: str, digest: Digest) -> Callable[[Digest | None], Awaitable[None]]:
+    async def write(wanted: Digest | None) -> None:
+        if wanted is None:
+            await store.driver.delete([key])
+        else:
+            await store.driver.put([Small(key, digest.encode())])
+
+    return write
+
+
+async def _until_equal(wanted: Callable[[], Awaitable[Digest | None]], write: Callable[[Digest | None], Awaitable[None]]) -> None:
+    target = await wanted()
+    while True:
+        await write(target)
+        now = await wanted()
+        if now == target:
+            return
+        target = now
