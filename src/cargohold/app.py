@@ -9,25 +9,28 @@ Nothing here opens a database or a storage client before the fork. Callers: cli/
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-from collections.abc import AsyncIterator
+import signal
 from pathlib import Path
 
+import sqlalchemy as sa
+import uvloop
+
 from cargohold.auth.authenticator import Authenticator, authenticator
+from cargohold.config.load import Loaded
 from cargohold.config.settings import Settings
 from cargohold.content import journal, sweeper
 from cargohold.content.adoption import Adoption
 from cargohold.content.gates import Gates, PushGate, deletes_off, read_only
 from cargohold.content.store import Store
-from cargohold.db.connect import connect
+from cargohold.db.connect import connect, file_of
+from cargohold.db.tables import metadata
 from cargohold.http.call import Endpoint
-from cargohold.http.server import Seat
+from cargohold.http.listen import listen
+from cargohold.http.server import Seat, Server
 from cargohold.registry.dispatch import Dispatch
 from cargohold.registry.plane import Plane
 from cargohold.storage.driver import LocalFiles
 from cargohold.storage.open import open_driver
-from cargohold.telemetry import log
 
 
 def gates_of(settings: Settings) -> Gates:
@@ -87,3 +90,32 @@ class RegistryApp:
 
     def ready(self) -> str:
         return ""
+
+
+def serve(loaded: Loaded) -> int:
+    """Serve until SIGTERM; the exit code."""
+    settings = loaded.settings
+    file = file_of(data_folder(settings))
+    if not settings.database.url and not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(f"sqlite:///{file}")
+        metadata.create_all(engine)
+        engine.dispose()
+    uvloop.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    sockets = listen(settings.http.addr, settings.http.net)
+    app = await RegistryApp.open(settings, Seat(index=0))
+    await app.start()
+    server = Server(app, settings.http, sockets)
+    await server.start()
+    print(f"cargohold listens on http://{settings.http.addr}, data in {data_folder(settings).absolute()}", flush=True)  # noqa: T201
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()
+    await server.drain()
+    await server.stop()
+    await app.stop()
