@@ -48,7 +48,7 @@ insert = postgresql.insert
 
 
 class Plan:
-    """A statement as one engine runs it: `text`, `bind(binds)` for its parameters, `make(row)` for what a row becomes."""
+    """A statement as one engine runs it: `text`, `bind(binds)` for its parameters, `one(rows)` and `all(rows)` for what comes back."""
 
     __slots__ = ("_constants", "_slots", "_wanted", "make", "returns", "text")
 
@@ -71,6 +71,18 @@ class Plan:
             return [binds[name] if convert is None else convert(binds[name]) for name, convert in self._slots]
         except KeyError:
             raise self._mismatch(binds) from None
+
+    def one(self, rows: list[Any]) -> Any:
+        """The only row, made; None without one."""
+        if not rows:
+            return None
+        if len(rows) > 1:
+            raise LookupError(f"one() got {len(rows)} rows\n{self.text}")
+        return rows[0] if self.make is None else self.make(rows[0])
+
+    def all(self, rows: list[Any]) -> list[Any]:
+        make = self.make
+        return rows if make is None else [make(row) for row in rows]
 
     def _mismatch(self, binds: dict[str, Any]) -> TypeError:
         wanted = {name for name, _ in self._slots} - self._constants.keys()

@@ -18,7 +18,7 @@ import math
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from cargohold.db.query import SQLITE, Plan, Query
 from cargohold.db.work import ForeignKeyViolation, UniqueViolation
@@ -72,12 +72,11 @@ class Connection:
 
     async def one(self, query: Query[T], /, **binds: object) -> T | None:
         plan = query.on(SQLITE)
-        rows = self.rows(plan, binds)
-        return only(rows, plan) if rows else None
+        return cast("T | None", plan.one(self.rows(plan, binds)))
 
     async def all(self, query: Query[T], /, **binds: object) -> list[T]:
         plan = query.on(SQLITE)
-        return every(self.rows(plan, binds), plan)
+        return plan.all(self.rows(plan, binds))
 
     def rows(self, plan: Plan, binds: dict[str, object]) -> list[Any]:
         values = plan.bind(binds)
@@ -119,20 +118,6 @@ class Connection:
 
     def close(self) -> None:
         self._raw.close()
-
-
-def only(rows: list[Any], plan: Plan) -> Any:
-    """The one row, made; None without a row."""
-    if not rows:
-        return None
-    if len(rows) > 1:
-        raise LookupError(f"one() got {len(rows)} rows\n{plan.text}")
-    return rows[0] if plan.make is None else plan.make(rows[0])
-
-
-def every(rows: list[Any], plan: Plan) -> list[Any]:
-    make = plan.make
-    return rows if make is None else [make(row) for row in rows]
 
 
 _FULL = {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}

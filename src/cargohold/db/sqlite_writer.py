@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from cargohold.db.query import SQLITE, Plan, Query
-from cargohold.db.sqlite_connection import Connection, every, only
+from cargohold.db.sqlite_connection import Connection
 from cargohold.db.unit import RECORD, Deadlines, Unit, record
 from cargohold.errors import Unavailable
 
@@ -66,11 +66,11 @@ class SqliteWork(Unit):
 
     async def one(self, query: Query[T], /, **binds: object) -> T | None:
         plan = query.on(SQLITE)
-        return cast("T | None", only(self._try(self._connection.rows, plan, binds), plan))
+        return cast("T | None", plan.one(self._try(self._connection.rows, plan, binds)))
 
     async def all(self, query: Query[T], /, **binds: object) -> list[T]:
         plan = query.on(SQLITE)
-        return every(self._try(self._connection.rows, plan, binds), plan)
+        return plan.all(self._try(self._connection.rows, plan, binds))
 
     async def run(self, query: Query[Any], /, **binds: object) -> int:
         return self._try(self._connection.run, query.on(SQLITE), binds)
