@@ -17,6 +17,7 @@ from cargohold.auth.identity import Actor, Kind
 from cargohold.auth.permissions import Want, can_all
 from cargohold.auth.providers.anyone import OpenAuthenticator
 from cargohold.auth.providers.htpasswd import HtpasswdAuthenticator
+from cargohold.auth.providers.token import TokenAuthenticator
 from cargohold.config.settings import Auth
 from cargohold.errors import CargoholdError
 from cargohold.http.call import Call
@@ -48,4 +49,6 @@ def authenticator(settings: Auth) -> Authenticator:
     """The one that `auth.kind` asks for. Raises `ConfigInvalid` when a file it needs is missing or unusable."""
     if settings.kind == "htpasswd":
         return HtpasswdAuthenticator(settings.htpasswd)
+    if settings.kind == "token":
+        return TokenAuthenticator(settings.token)
     return OpenAuthenticator()

@@ -1,0 +1,1 @@
+"""Authentication and rights, from the header to the actor."""
