@@ -18,6 +18,7 @@ Callers: protocol.py.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ class Exchange(RequestResponseCycle):
         self.disconnected = self.broken = self.waiting = False
         self.response_started = self.response_complete = False
         self.on_response = connection.on_response_complete
-        self.started = connection.loop.time()
+        self.started = time.perf_counter()
         if length != 0:
             call.body = FedBody(self, length)
 

@@ -67,13 +67,14 @@ class Refused(Exception):
 
 
 class Connection(HttpToolsProtocol):
-    def __init__(self, state: WorkerState, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, state: WorkerState, loop: asyncio.AbstractEventLoop, *, refusal: tuple[int, str] | None = None) -> None:
+        """`refusal`: the answer to whatever is asked on this connection."""
         super().__init__(state.config, state, {}, loop)
         self.state = state
         self.active: Exchange | None = None
         self.send_waiter: asyncio.Future[None] | None = None
         self.complaint = ""
-        self.refusal: tuple[int, str] | None = None
+        self.refusal = refusal
         self.lingering = 0.0
         self.discarded = 0
         self.in_headers, self.header_bytes, self.big = True, 0, False

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,10 +29,11 @@ import uvicorn
 from cargohold.config.settings import Http
 from cargohold.http.asgi import EndpointApp
 from cargohold.http.call import Endpoint
+from cargohold.http.listen import BACKLOG
 from cargohold.http.protocol import Connection
 from cargohold.http.state import Answered, WorkerState, ignore
-
-HANDSHAKE_SECONDS = 15.0
+from cargohold.http.tls import Certificate
+from cargohold.http.tls_listener import TlsListener
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Server:
         http: Http,
         sockets: list[socket.socket],
         *,
-        context: ssl.SSLContext | None = None,
+        certificate: Certificate | None = None,
         observe: Answered = ignore,
         plain_asgi: bool = False,
     ) -> None:
         """`plain_asgi` turns our own way to the endpoint off: every request goes through uvicorn's ASGI cycle."""
-        self._app, self._http, self._sockets, self._context = app, http, sockets, context
+        self._app, self._http, self._sockets, self._certificate = app, http, sockets, certificate
         self._observe, self._plain_asgi = observe, plain_asgi
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsListener] = []
         self._sweeper: asyncio.Task[None] | None = None
         self.state: WorkerState
 
@@ -91,14 +91,21 @@ class Server:
         self.state = WorkerState(
             self._http, self._app.endpoint, config, loop, inline=self._app.inline, plain_asgi=self._plain_asgi, observe=self._observe
         )
-        limit = HANDSHAKE_SECONDS if self._context is not None else None
         for listener in self._sockets:
-            self._servers.append(
-                await loop.create_server(
-                    lambda: Connection(self.state, loop), sock=listener, backlog=2048, ssl=self._context, ssl_handshake_timeout=limit
-                )
-            )
+            self._servers.append(await self._listener(listener, loop))
         self._sweeper = loop.create_task(self._sweep())
+
+    async def _listener(self, listener: socket.socket, loop: asyncio.AbstractEventLoop) -> asyncio.Server | TlsListener:
+        state = self.state
+        if self._certificate is None:
+            return await loop.create_server(lambda: Connection(state, loop), sock=listener, backlog=BACKLOG)
+        return TlsListener(
+            listener,
+            self._certificate,
+            lambda: Connection(state, loop),
+            lambda: Connection(state, loop, refusal=(400, "This port speaks HTTPS; use https:// in front of its address")),
+            self._http.max_connections,
+        )
 
     async def _sweep(self) -> None:
         """Keeps every time limit of every connection; as often as the smallest of them needs, at most once a second."""
@@ -127,7 +134,7 @@ class Server:
     async def _quiet(self, *, until_closed: bool = False) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._http.draintimeout
-        while self.state.connections if until_closed else self.state.busy():
+        while self.state.connections if until_closed else self.state.running():
             if loop.time() > deadline:
                 return False
             await asyncio.sleep(0.05)

@@ -9,6 +9,7 @@ Callers: server.py makes it after the fork, protocol.py and asgi.py read it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import uvicorn
@@ -46,7 +47,7 @@ class WorkerState(ServerState):
         super().__init__()
         self.http, self.endpoint, self.config = http, endpoint, config
         self.inline, self.plain_asgi = inline, plain_asgi
-        self._claimed, self._observe, self._time = claimed, observe, loop.time
+        self._claimed, self._observe = claimed, observe
         self.common, self.ids = Common(http.headers), RequestIds()
         self.now = loop.time()
         self.draining = self.retiring = self.closing = False
@@ -55,7 +56,7 @@ class WorkerState(ServerState):
         return self._claimed is None or path.startswith(self._claimed) or path == "/" or path == self._claimed[:-1]
 
     def answered(self, call: Call, status: int, received: int, sent: int, started: float) -> None:
-        self._observe(call, status, received, sent, self._time() - started)
+        self._observe(call, status, received, sent, time.perf_counter() - started)
 
     def refused(self, status: int, id: str, client: str, message: str) -> None:
         """The server itself answered: there was no call."""
@@ -72,6 +73,6 @@ class WorkerState(ServerState):
     def keepalive(self) -> float:
         return min(RETIRED_KEEPALIVE, self.http.keepalive) if self.closing else self.http.keepalive
 
-    def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return any(not connection.idle() for connection in self.connections if hasattr(connection, "idle"))
+    def running(self) -> int:
+        """Connections that have a request being answered."""
+        return sum(not connection.idle() for connection in self.connections if hasattr(connection, "idle"))
