@@ -18,6 +18,7 @@ from cargohold.config.describe import Setting, every_setting
 from cargohold.config.own import FLAGS
 from cargohold.config.registry_keys import FIELD_NAMES, KEYS, Does, Key
 from cargohold.errors import CargoholdError
+from cargohold.telemetry.metrics import CATALOGUE
 
 _MADE = "<!-- Made by `make fmt` from the source; do not edit. -->"
 
@@ -138,6 +139,23 @@ def _tree(kind: type[CargoholdError]) -> Iterator[type[CargoholdError]]:
             yield from _tree(child)
 
 
+def metrics_page() -> str:
+    lines = [
+        "# Metrics",
+        _MADE,
+        "",
+        "With `admin.addr` set, `/metrics` on that address has these, in Prometheus' text form, summed over all workers. A counter's name",
+        "ends in `_total` there; a histogram has `_bucket`, `_sum` and `_count`. Times are seconds, sizes are bytes.",
+        "",
+        "| metric | kind | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, metric in sorted(CATALOGUE.items()):
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{name}` | {metric.kind} | {labels} | {_words(metric.help)} |")
+    return _page(lines)
+
+
 def cli_page() -> str:
     lines = [
         "# Command line",
@@ -177,6 +195,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "config-yml.md": config_yml_page,
     "errors.md": errors_page,
+    "metrics.md": metrics_page,
     "cli.md": cli_page,
 }
 

@@ -22,6 +22,8 @@ from cargohold.config.registry_keys import AUTHS, DRIVERS, IGNORED, KEYS, REFUSE
 from cargohold.config.values import Unfit, fit, to_duration, to_map, to_text, to_texts, to_truth, to_whole
 
 DEFAULT = Origin(Rank.REGISTRY_DEFAULT)
+NEVER = 36525 * 24 * 3600.0
+"""A hundred years, for what registry:2 can switch off and we can only put off."""
 
 _CONVERT: dict[Kind, Callable[[Value], Any]] = {
     Kind.TEXT: to_text,
@@ -192,7 +194,7 @@ def _upload_purging(reading: _Reading) -> None:
     section = "storage.maintenance.uploadpurging."
     enabled, age = reading.take(section + "enabled"), reading.take(section + "age")
     if enabled and not enabled[0]:
-        reading.claim("storage.upload_expiry", 0.0, enabled[1])
+        reading.claim("storage.upload_expiry", NEVER, enabled[1])
     elif age:
         reading.claim("storage.upload_expiry", age[0], age[1])
 
@@ -235,6 +237,8 @@ def _http(reading: _Reading) -> None:
         reading.claim("admin.metrics_path", "", enabled[1])
     elif path and path[0]:
         reading.claim("admin.metrics_path", path[0], path[1])
+    elif enabled:
+        reading.claim("admin.metrics_path", "/metrics", enabled[1])
 
 
 _RULES = (_version, _storage_driver, _upload_purging, _auth_kind, _log, _http)

@@ -133,7 +133,9 @@ _STORAGE = [
     Key("storage.maintenance.readonly", SECTION, HONOURED),
     Key("storage.maintenance.readonly.enabled", FLAG, HONOURED, "", "storage.readonly"),
     Key("storage.maintenance.uploadpurging", SECTION, HONOURED),
-    Key("storage.maintenance.uploadpurging.enabled", FLAG, HONOURED, "false: uploads never expire.", "storage.upload_expiry"),
+    Key(
+        "storage.maintenance.uploadpurging.enabled", FLAG, HONOURED, "false: uploads are kept for a hundred years.", "storage.upload_expiry"
+    ),
     Key("storage.maintenance.uploadpurging.age", DURATION, HONOURED, "", "storage.upload_expiry"),
     Key("storage.maintenance.uploadpurging.interval", DURATION, IGNORED, "expired uploads are looked for all the time"),
     Key("storage.maintenance.uploadpurging.dryrun", FLAG, IGNORED, "use enabled: false"),

@@ -99,8 +99,8 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """GET of a large blob answers 307 to the bucket instead of streaming through. In a config.yml with s3 the default is true."""
     readonly: bool = False
     """Every write answers 405."""
-    upload_expiry: Seconds = 7 * 24 * 3600.0
-    """An upload that nobody touched for that long is dropped; 0: never."""
+    upload_expiry: Annotated[float, msgspec.Meta(ge=1, extra={"unit": "seconds"})] = 7 * 24 * 3600.0
+    """An upload that nobody touched for that long is dropped."""
     s3: S3 = S3()
 
 
