@@ -29,7 +29,6 @@ from cargohold.http.listen import listen
 from cargohold.http.server import Seat, Server
 from cargohold.registry.dispatch import Dispatch
 from cargohold.registry.plane import Plane
-from cargohold.storage.driver import LocalFiles
 from cargohold.storage.open import open_driver
 
 
@@ -62,7 +61,7 @@ class RegistryApp:
         self._settings, self._store, self._auth, self._keeper = settings, store, auth, keeper
         self._tasks: list[asyncio.Task[None]] = []
         self.endpoint: Endpoint = Dispatch(Plane(store, settings), auth)
-        self.inline = store.db.inline and (isinstance(store.driver, LocalFiles) or store.driver.name == "inmemory")
+        self.inline = store.db.inline and (store.files is not None or store.driver.name == "inmemory")
 
     @classmethod
     async def open(cls, settings: Settings, seat: Seat) -> RegistryApp:

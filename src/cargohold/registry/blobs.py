@@ -14,7 +14,6 @@ from cargohold.names import RepoName
 from cargohold.registry import ranges
 from cargohold.registry.plane import Plane, actor, digest_of, etag, matches
 from cargohold.storage import keys
-from cargohold.storage.driver import LocalFiles, Redirects
 from cargohold.telemetry import log
 
 _TYPE = (b"Content-Type", b"application/octet-stream")
@@ -72,29 +71,30 @@ async def _partial(plane: Plane, blob: Blob, parts: list[ranges.Part], headers: 
 
 async def _redirect(plane: Plane, blob: Blob) -> Reply | None:
     """307 to the bucket, signed after the right to read was asked; small blobs are cheaper from here."""
-    if not plane.settings.storage.redirect or blob.size <= _REDIRECT_FROM or not isinstance(plane.store.driver, Redirects):
+    redirects = plane.store.redirects
+    if redirects is None or not plane.settings.storage.redirect or blob.size <= _REDIRECT_FROM:
         return None
-    url = await plane.store.driver.sign(keys.blob(blob.digest), _REDIRECT_TTL)
+    url = await redirects.sign(keys.blob(blob.digest), _REDIRECT_TTL)
     return Reply(307, [(b"Location", url.encode()), _NO_STORE]) if url else None
 
 
 async def _content(plane: Plane, blob: Blob, start: int, end: int) -> bytes | FileSlice | Stream:
-    driver = plane.store.driver
-    if not isinstance(driver, LocalFiles):
+    files = plane.store.files
+    if files is None:
         chunks = await _chunks(plane, blob, start, end)
 
         async def opened() -> AsyncIterator[bytes]:
             return chunks
 
         return Stream(end - start, opened)
-    found = driver.open(keys.blob(blob.digest))
+    found = files.open(keys.blob(blob.digest))
     if found is None:
         raise _lost(blob)
     fd, stat = found
     if stat.size != blob.size or stat.mark != blob.mark:
         os.close(fd)
         await plane.store.verify(blob, stat.mark)
-        found = driver.open(keys.blob(blob.digest))
+        found = files.open(keys.blob(blob.digest))
         if found is None:
             raise _lost(blob)
         fd = found[0]

@@ -160,14 +160,13 @@ class Dispatch:
         if operation is None:
             return _other_method(call, route)
         if not operation.open:
-            await admit(self._auth, call, _wanted(operation, parts, call))
+            await admit(self._auth, call, _wanted(operation.actions, parts[0] if parts else None))
         return await operation.handler(self._plane, call, *parts)
 
 
-def _wanted(operation: Operation, parts: tuple[Any, ...], call: Call) -> tuple[Want, ...]:
-    if not parts:
-        return wants(CATALOG, *operation.actions)
-    return wants(repository(parts[0]), *operation.actions)
+@lru_cache(maxsize=4096)
+def _wanted(actions: tuple[Action, ...], name: str | None) -> tuple[Want, ...]:
+    return wants(CATALOG if name is None else repository(name), *actions)
 
 
 def _other_method(call: Call, route: Route) -> Reply:
