@@ -18,7 +18,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "botocore": ("storage/drivers/s3.py",),
     "click": ("cli/",),
     "httptools": ("http/protocol.py",),
-    "joserfc": ("auth/providers/token.py",),
+    "joserfc": ("auth/tokens.py",),
     "jwt": (),
     "obstore": ("storage/drivers/s3.py",),
     "prometheus_client": ("telemetry.py",),
