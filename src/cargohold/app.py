@@ -9,9 +9,12 @@ Nothing here opens a database or a storage client before the fork. Callers: cli/
 from __future__ import annotations
 
 import asyncio
-import signal
+import os
+import tempfile
 from pathlib import Path
 
+import click
+import msgspec
 import sqlalchemy as sa
 import uvloop
 
@@ -19,17 +22,25 @@ from cargohold.auth.authenticator import Authenticator, authenticator
 from cargohold.config.load import Loaded
 from cargohold.config.settings import Settings
 from cargohold.content import journal, sweeper
-from cargohold.content.adoption import Adoption
+from cargohold.content.adoption import Adoption, forget_all
+from cargohold.content.fsck import check
 from cargohold.content.gates import Gates, PushGate, deletes_off, read_only
 from cargohold.content.store import Store
 from cargohold.db.connect import connect, file_of
 from cargohold.db.tables import metadata
+from cargohold.http import supervisor
 from cargohold.http.call import Endpoint
-from cargohold.http.listen import listen
-from cargohold.http.server import Seat, Server
+from cargohold.http.listen import StartRefused
+from cargohold.http.server import Seat, WorkerApp
+from cargohold.http.supervisor import Plan
 from cargohold.registry.dispatch import Dispatch
 from cargohold.registry.plane import Plane
-from cargohold.storage.open import open_driver
+from cargohold.storage.driver import Leftovers
+from cargohold.storage.open import MissingExtra, open_driver
+from cargohold.telemetry import log, set_up
+
+_DRAFTS = 3600.0
+"""Seconds after which a half-written file belongs to nobody."""
 
 
 def gates_of(settings: Settings) -> Gates:
@@ -41,7 +52,11 @@ def gates_of(settings: Settings) -> Gates:
 async def open_store(settings: Settings) -> Store:
     """Database and driver of this process. Close it with `close_store`, in the same loop."""
     db = await connect(settings.database, data_folder(settings))
-    return Store(db, open_driver(settings.storage), settings.limits, gates_of(settings))
+    try:
+        driver = open_driver(settings.storage)
+    except MissingExtra as error:
+        raise StartRefused(str(error)) from None
+    return Store(db, driver, settings.limits, gates_of(settings))
 
 
 async def close_store(store: Store) -> None:
@@ -72,6 +87,8 @@ class RegistryApp:
         self._store.adoption = Adoption(self._store)
         if self._keeper:
             await journal.replay(self._store)
+            if isinstance(self._store.driver, Leftovers):
+                await self._store.driver.sweep(_DRAFTS)
             loop = asyncio.get_running_loop()
             self._tasks.append(loop.create_task(self._adopt()))
             self._tasks.append(loop.create_task(sweeper.run(self._store, self._settings.storage.upload_expiry)))
@@ -92,29 +109,100 @@ class RegistryApp:
 
 
 def serve(loaded: Loaded) -> int:
-    """Serve until SIGTERM; the exit code."""
-    settings = loaded.settings
-    file = file_of(data_folder(settings))
+    """Serve until SIGTERM; the exit code. Raises StartRefused and ConfigInvalid with the cause in a line each."""
+    scratch: list[tempfile.TemporaryDirectory[str]] = []
+    waiting: list[Loaded] = [loaded]
+
+    def load() -> Plan:
+        current = waiting.pop() if waiting else loaded.again(os.environ)
+        settings = _prepared(current.settings, scratch)
+        set_up(settings.log.level, settings.log.formatter, settings.log.fields)
+        for notice in current.notices:
+            log.warning(notice)
+
+        async def make_app(seat: Seat) -> WorkerApp:
+            return await RegistryApp.open(settings, seat)
+
+        return Plan(settings, make_app)
+
+    try:
+        return supervisor.serve(load, announce=lambda line: click.echo(f"{line}, {_where(loaded.settings)}"))
+    finally:
+        for folder in scratch:
+            folder.cleanup()
+
+
+def _prepared(settings: Settings, scratch: list[tempfile.TemporaryDirectory[str]]) -> Settings:
+    """Folder and schema are there before the first fork. `inmemory` lives in one process and leaves nothing behind."""
+    if settings.storage.driver == "inmemory":
+        scratch.append(tempfile.TemporaryDirectory(prefix="cargohold-"))
+        storage = msgspec.structs.replace(settings.storage, rootdirectory=scratch[-1].name)
+        database = msgspec.structs.replace(settings.database, synchronous="normal")
+        settings = msgspec.structs.replace(settings, storage=storage, database=database, workers=1)
+    prepare(settings)
+    return settings
+
+
+def prepare(settings: Settings) -> None:
+    """Make the data folder and bring the schema up to date. Raises StartRefused."""
+    folder = data_folder(settings)
+    try:
+        (folder / "_cargohold").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartRefused(f"cannot make the data folder {folder} (storage.rootdirectory): {error.strerror}") from None
+    if not os.access(folder / "_cargohold", os.W_OK | os.X_OK):
+        raise StartRefused(f"the data folder {folder} (storage.rootdirectory) is not writable for this user")
+    file = file_of(folder)
     if not settings.database.url and not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(f"sqlite:///{file}")
         metadata.create_all(engine)
         engine.dispose()
-    uvloop.run(_serve(settings))
-    return 0
 
 
-async def _serve(settings: Settings) -> None:
-    sockets = listen(settings.http.addr, settings.http.net)
-    app = await RegistryApp.open(settings, Seat(index=0))
-    await app.start()
-    server = Server(app, settings.http, sockets)
-    await server.start()
-    print(f"cargohold listens on http://{settings.http.addr}, data in {data_folder(settings).absolute()}", flush=True)  # noqa: T201
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await ended.wait()
-    await server.drain()
-    await server.stop()
-    await app.stop()
+def _where(settings: Settings) -> str:
+    if settings.storage.driver == "s3":
+        return f"data in the bucket {settings.storage.s3.bucket}"
+    if settings.storage.driver == "inmemory":
+        return "data in memory"
+    return f"data in {data_folder(settings).absolute()}"
+
+
+def fsck(loaded: Loaded, *, repair: bool) -> int:
+    """Print every fault; 1 when there are any that were not repaired."""
+
+    async def run() -> int:
+        left = total = 0
+        store = await open_store(loaded.settings)
+        try:
+            store.adoption = Adoption(store)
+            await store.adoption.scan()
+            async for fault in check(store, repair=repair):
+                total, left = total + 1, left + (not fault.repaired)
+                click.echo(f"{fault.finding}\t{fault.subject}\t{fault.detail}{', repaired' if fault.repaired else ''}")
+        finally:
+            await close_store(store)
+        click.echo(f"{total} faults, {left} left" if total else "no faults", err=True)
+        return 1 if left else 0
+
+    prepare(loaded.settings)
+    return uvloop.run(run())
+
+
+def rebuild(loaded: Loaded) -> int:
+    """Recreate all rows of images from the tree: what `cargohold db rebuild` does after a database was lost."""
+
+    async def run() -> int:
+        store = await open_store(loaded.settings)
+        try:
+            await forget_all(store)
+            store.adoption = Adoption(store)
+            await store.adoption.scan()
+            click.echo(
+                ", ".join(f"{count} {noun.replace('_', ' ')}" for noun, count in msgspec.structs.asdict(store.adoption.tally).items())
+            )
+        finally:
+            await close_store(store)
+        return 0
+
+    prepare(loaded.settings)
+    return uvloop.run(run())

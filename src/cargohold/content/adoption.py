@@ -20,7 +20,7 @@ import msgspec
 
 from cargohold.content.formats import Parsed, parse
 from cargohold.content.queries import blobs as blob_rows
-from cargohold.content.queries import journal
+from cargohold.content.queries import journal, wipe
 from cargohold.content.queries import manifests as manifest_rows
 from cargohold.content.queries import tags as tag_rows
 from cargohold.content.queries.repositories import ensure_repository, repository_id
@@ -197,6 +197,14 @@ class Adoption:
     def _pass_over(self, repository: RepoName, why: str) -> None:
         self.tally.passed_over += 1
         log.warning("passed over while adopting the tree", repository=repository, why=why)
+
+
+async def forget_all(store: Store) -> None:
+    """Every row that the tree can give again is dropped, in pages; the next scan reads the tree anew."""
+    for step in wipe.STEPS:
+        while await store.db.write(wipe.some, step):
+            pass
+    await store.db.write(journal.clear_meta, DONE)
 
 
 async def repositories_in(store: Store, below: str = "") -> AsyncIterator[RepoName]:
