@@ -27,8 +27,9 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jwa import JWSAlgModel
 
 from cargohold.auth.identity import Actor, Grant, Kind
 from cargohold.auth.recent import Recent
@@ -164,11 +165,19 @@ def _from_jwk(entry: dict[str, object], allowed: Iterable[str]) -> TrustedKey:
     )
 
 
-def _only(algorithm: str) -> jws.JWSRegistry:
+class OneAlgorithm(jws.JWSRegistry):
     """Headers are free to hold what they like (chains of certificates make them long); the signature is of this kind alone."""
-    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
-    registry.max_header_length = registry.max_payload_length = registry.max_signature_length = LARGEST
-    return registry
+
+    max_header_length = max_payload_length = max_signature_length = LARGEST
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(algorithms=[algorithm], strict_check_header=False)
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        """As its parent, without the warning that EdDSA has newer names (RFC 9864): what is allowed is the settings' matter."""
+        if self.allowed is None or name not in self.allowed:
+            raise UnsupportedAlgorithmError()
+        return self.algorithms[name]
 
 
 class Verifier:
@@ -178,7 +187,7 @@ class Verifier:
         self._issuer, self._service, self._leeway, self._clock = issuer, service, leeway, clock
         self._keys: list[TrustedKey] = []
         self._remembered: Recent[bytes, tuple[Actor, float]] = Recent(REMEMBERED)
-        self._jws = {algorithm: _only(algorithm) for algorithm in ALGORITHMS}
+        self._jws = {algorithm: OneAlgorithm(algorithm) for algorithm in ALGORITHMS}
 
     def trust(self, keys: list[TrustedKey]) -> None:
         """From now on these keys; what others have signed is forgotten."""

@@ -61,7 +61,7 @@ class TokenAuthenticator:
             if not getattr(settings, name):
                 raise unusable(f"auth.token.{name}", "is needed to verify tokens")
         allowed = settings.signingalgorithms or ALGORITHMS
-        for algorithm in set(allowed) - set(ALGORITHMS):
+        for algorithm in sorted(set(allowed) - set(ALGORITHMS)):
             raise unusable("auth.token.signingalgorithms", f"{algorithm} is not one of {', '.join(ALGORITHMS)}")
         self._files = [
             KeyFile(path, f"auth.token.{name}", partial(parse, allowed=allowed))
