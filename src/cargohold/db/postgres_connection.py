@@ -54,10 +54,9 @@ class Connection:
     async def open(cls, url: str, deadlines: Deadlines) -> Connection:
         """Raises `Unavailable` when the server is away, refuses or does not know us."""
         try:
-            given = conninfo.conninfo_to_dict(url)
-            raw = await psycopg.AsyncConnection.connect(**cast("Any", _DEFAULTS | given), autocommit=True, prepare_threshold=0)
+            raw = await psycopg.AsyncConnection.connect(**_parts(url), autocommit=True, prepare_threshold=0)
         except psycopg.Error as error:
-            raise Unavailable(f"The database cannot be reached: {' '.join(str(error).split())}") from error
+            raise _away(error) from error
         raw.prepared_max = _STATEMENTS
         raw.adapters.register_dumper(int, Int8BinaryDumper)
         raw.adapters.register_loader("numeric", _Whole)
@@ -149,3 +148,28 @@ def _keys() -> dict[str, frozenset[str]]:
                 found[str(constraint.name or f"{table.name}_pkey")] = frozenset(constraint.columns.keys())
         found |= {str(index.name): frozenset(index.columns.keys()) for index in table.indexes if index.unique}
     return found
+
+
+def _parts(url: str) -> dict[str, Any]:
+    return _DEFAULTS | conninfo.conninfo_to_dict(url)
+
+
+def _away(error: psycopg.Error) -> Unavailable:
+    return Unavailable(f"The database cannot be reached: {' '.join(str(error).split())}")
+
+
+def open_plain(url: str) -> psycopg.Connection[Any]:
+    """A connection of the driver itself, for Alembic."""
+    try:
+        return psycopg.connect(**_parts(url))
+    except psycopg.Error as error:
+        raise _away(error) from error
+
+
+def revision(url: str) -> str | None:
+    """What Alembic has noted in the database; None in an empty one."""
+    with open_plain(url) as connection:
+        if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
+            return None
+        noted = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(noted[0]) if noted else None

@@ -140,3 +140,15 @@ def _fail(error: sqlite3.Error) -> NoReturn:
     if name.startswith(_LATER):
         raise Unavailable(f"The database cannot do this right now ({error}); try again.") from error
     raise error
+
+
+def revision(path: Path) -> str | None:
+    """What Alembic has noted in the file; None in an empty one."""
+    connection = Connection(path)
+    try:
+        if not connection.command("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"):
+            return None
+        noted = connection.command("SELECT version_num FROM alembic_version")
+        return noted[0][0] if noted else None
+    finally:
+        connection.close()

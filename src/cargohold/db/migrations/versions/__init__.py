@@ -1,1 +1,1 @@
-"""The revisions, in order of their numbers; each runs on SQLite and PostgreSQL and is never changed once released."""
+"""One file per revision, named by its number; each is whole or not there: all run in one transaction."""
