@@ -89,7 +89,7 @@ def _with_registry_defaults(winners: dict[str, Claim], start: Origin, problems: 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
     """File first, by line; then variables and flags."""
-    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.origin.rank, problem.origin.line))
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.origin.rank, problem.origin.line, problem.origin.name))
 
 
 def _decide(claims: list[Claim], problems: list[Problem]) -> dict[str, Claim]:

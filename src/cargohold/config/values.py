@@ -39,15 +39,15 @@ def go_duration(text: str) -> float:
     return round(total, 9)
 
 
-def to_text(value: Value) -> str:
+def to_text(value: Value, wanted: str = "a text") -> str:
     if not isinstance(value, Leaf):
-        raise Unfit(f"a text is needed, not {_shape(value)}")
+        raise Unfit(f"{wanted} is needed, not {_shape(value)}")
     return "" if value.empty else value.text
 
 
 def to_truth(value: Value) -> bool:
     """An empty value is false, as in Go."""
-    text = to_text(value)
+    text = to_text(value, "true or false")
     if not text:
         return False
     if text.lower() not in _TRUTH:
@@ -56,7 +56,7 @@ def to_truth(value: Value) -> bool:
 
 
 def to_whole(value: Value) -> int:
-    text = to_text(value) or "0"
+    text = to_text(value, "a whole number") or "0"
     if not _NUMBER.fullmatch(text):
         raise Unfit("a whole number is needed")
     return int(text)
@@ -64,7 +64,7 @@ def to_whole(value: Value) -> int:
 
 def to_duration(value: Value) -> float:
     """registry:2's: a Go duration, or a bare number of nanoseconds."""
-    text = to_text(value) or "0"
+    text = to_text(value, "a duration") or "0"
     return int(text) / 1e9 if _NUMBER.fullmatch(text) else go_duration(text)
 
 
@@ -95,7 +95,7 @@ def fit(setting: Setting, value: object) -> object:
         raise Unfit(f"must be one of {', '.join(setting.choices)}")
     if isinstance(value, int | float) and not isinstance(value, bool):
         if setting.low is not None and value < setting.low:
-            raise Unfit(f"must be {setting.low:g} or more")
+            raise Unfit(f"must be {setting.low:.0f} or more")
         if setting.high is not None and value > setting.high:
             raise Unfit(f"must be {setting.high:.0f} or less")
     return value
@@ -106,9 +106,9 @@ def _convert(setting: Setting, value: Value) -> Any:
     if base is bool:
         return to_truth(value)
     if base is int:
-        return _size(to_text(value)) if setting.unit == "bytes" else to_whole(value)
+        return _size(to_text(value, "a size")) if setting.unit == "bytes" else to_whole(value)
     if base is float:
-        text = to_text(value)
+        text = to_text(value, "a duration")
         return float(text) if _DECIMAL.fullmatch(text) else go_duration(text)
     if base == list[str]:
         return to_texts(value)
