@@ -15,7 +15,6 @@ from pathlib import Path
 
 import click
 import msgspec
-import sqlalchemy as sa
 import uvloop
 
 from cargohold.auth.authenticator import Authenticator, authenticator
@@ -26,8 +25,9 @@ from cargohold.content.adoption import Adoption, forget_all
 from cargohold.content.fsck import check
 from cargohold.content.gates import Gates, PushGate, deletes_off, read_only
 from cargohold.content.store import Store
-from cargohold.db.connect import connect, file_of
-from cargohold.db.tables import metadata
+from cargohold.db import migrate
+from cargohold.db.connect import connect
+from cargohold.errors import Unavailable
 from cargohold.http import supervisor
 from cargohold.http.call import Endpoint
 from cargohold.http.listen import StartRefused
@@ -152,11 +152,14 @@ def prepare(settings: Settings) -> None:
         raise StartRefused(f"cannot make the data folder {folder} (storage.rootdirectory): {error.strerror}") from None
     if not os.access(folder / "_cargohold", os.W_OK | os.X_OK):
         raise StartRefused(f"the data folder {folder} (storage.rootdirectory) is not writable for this user")
-    file = file_of(folder)
-    if not settings.database.url and not file.exists():
-        engine = sa.create_engine(f"sqlite:///{file}")
-        metadata.create_all(engine)
-        engine.dispose()
+    try:
+        done = migrate.upgrade(settings.database, folder)
+    except migrate.SchemaTooNew as error:
+        raise StartRefused(str(error)) from None
+    except Unavailable as error:
+        raise StartRefused(f"the database (database.url) cannot be used: {error}") from None
+    if done and done[0] != migrate.REVISIONS[0]:
+        log.info("the database was upgraded", revisions=",".join(done))
 
 
 def _where(settings: Settings) -> str:
