@@ -27,7 +27,7 @@ from cargohold.content.gates import Gates, PushGate, deletes_off, read_only
 from cargohold.content.store import Store
 from cargohold.db import migrate
 from cargohold.db.connect import connect
-from cargohold.errors import Unavailable
+from cargohold.errors import CargoholdError, Unavailable
 from cargohold.http import supervisor
 from cargohold.http.call import Endpoint
 from cargohold.http.listen import StartRefused
@@ -36,8 +36,11 @@ from cargohold.http.supervisor import Plan
 from cargohold.registry.dispatch import Dispatch
 from cargohold.registry.plane import Plane
 from cargohold.storage.driver import Leftovers
+from cargohold.storage.keys import CHECK
 from cargohold.storage.open import MissingExtra, open_driver
 from cargohold.telemetry import log, set_up
+
+_WATCH = 5.0
 
 _DRAFTS = 3600.0
 """Seconds after which a half-written file belongs to nobody."""
@@ -75,6 +78,7 @@ class RegistryApp:
     def __init__(self, settings: Settings, store: Store, auth: Authenticator, *, keeper: bool) -> None:
         self._settings, self._store, self._auth, self._keeper = settings, store, auth, keeper
         self._tasks: list[asyncio.Task[None]] = []
+        self._unfit = ""
         self.endpoint: Endpoint = Dispatch(Plane(store, settings), auth)
         self.inline = store.db.inline and (store.files is not None or store.driver.name == "inmemory")
 
@@ -85,6 +89,7 @@ class RegistryApp:
 
     async def start(self) -> None:
         self._store.adoption = Adoption(self._store)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._watch()))
         if self._keeper:
             await journal.replay(self._store)
             if isinstance(self._store.driver, Leftovers):
@@ -105,6 +110,23 @@ class RegistryApp:
         await close_store(self._store)
 
     def ready(self) -> str:
+        return self._unfit
+
+    async def _watch(self) -> None:
+        """Can this worker reach its database and its storage? Asked every few seconds, told by `ready`."""
+        while True:
+            self._unfit = await self._why_unfit()
+            await asyncio.sleep(_WATCH)
+
+    async def _why_unfit(self) -> str:
+        try:
+            await journal.newest(self._store)
+        except CargoholdError as error:
+            return f"database: {error}"
+        try:
+            await self._store.driver.head(f"{CHECK}ready")
+        except CargoholdError as error:
+            return f"storage: {error}"
         return ""
 
 

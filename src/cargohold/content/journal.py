@@ -38,6 +38,11 @@ async def settle(store: Store, upto: int) -> int:
     """Move the cursor to `upto`; returns where the outbox ends now, which is the `upto` of the next turn."""
     if upto > await _cursor(store):
         await store.db.note(rows.set_meta, CURSOR, str(upto))
+    return await newest(store)
+
+
+async def newest(store: Store) -> int:
+    """Where the outbox ends; also the cheapest question that shows whether the database answers."""
     return await rows.newest_event(store.db.now)
 
 

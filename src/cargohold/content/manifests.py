@@ -28,6 +28,7 @@ from cargohold.events import ManifestDeleted, ManifestPushed, TagDeleted
 from cargohold.names import Digest, Reference, RepoName, Tag
 from cargohold.storage import keys
 from cargohold.storage.driver import Small
+from cargohold.telemetry import metrics
 
 
 async def find(store: Store, repository: RepoName, reference: Reference) -> Manifest:
@@ -74,6 +75,7 @@ async def push(
         small.append(Small(keys.tag_history(repository, tag, digest), digest.encode()))
     await store.driver.put(small)
     await store.db.write(_push, repository, tag, digest, parsed, body, actor.name, request)
+    metrics.pushed_manifests.add()
     if tag is not None:
         await mirror_tag(store, repository, tag)
     if parsed.subject is not None:

@@ -12,7 +12,7 @@ from cargohold.content import journal, sessions
 from cargohold.content.queries import uploads as rows
 from cargohold.content.store import Store, utc_now
 from cargohold.errors import CargoholdError
-from cargohold.telemetry import log
+from cargohold.telemetry import log, metrics
 
 EVERY = 60.0
 KEEP_DONE = timedelta(minutes=10)
@@ -45,5 +45,7 @@ async def sweep(store: Store, expiry: float) -> int:
             await sessions.discard(store, session)
         dropped, after = dropped + len(found), found[-1].id
     cap = store.limits.uploads
-    store.uploads_full = await rows.open_count(store.db.now, cap) >= cap
+    count = await rows.open_count(store.db.now, cap)
+    metrics.uploads_open.set(count)
+    store.uploads_full = count >= cap
     return dropped

@@ -33,6 +33,7 @@ from cargohold.http.call import Body, Call, ClientGone
 from cargohold.names import Digest, Hasher, RepoName, UploadId
 from cargohold.storage import keys
 from cargohold.storage.driver import Segment, Small
+from cargohold.telemetry import metrics
 
 _BATCH = 1 << 20
 
@@ -126,6 +127,7 @@ async def finish(store: Store, actor: Actor, session: Session, digest: Digest, r
         fence = await take(store, session)
         mark = await _assemble(store, session, fence, digest, link)
     await store.db.write(_stored, repository, digest, session.size, mark, actor.name, request, session.id, fence)
+    metrics.uploads_finished.add()
     store.hashes.drop(session.id)
     if session.staged and (store.driver.records or known is not None):
         store.later(store.driver.unstage(session.id))
@@ -161,6 +163,7 @@ async def whole(
                 await asyncio.shield(store.db.note(rows.renew, session.id, fence, utc_now(), utc_now()))
             raise
     await store.db.write(_stored, repository, digest, size, mark, actor.name, request, upload, fence)
+    metrics.uploads_finished.add()
 
 
 async def _write_long(
