@@ -135,10 +135,3 @@ class Leftovers(Protocol):
 @runtime_checkable
 class Usage(Protocol):
     def free_bytes(self) -> int: ...
-
-
-@runtime_checkable
-class Leftovers(Protocol):
-    """Crashes may leave unfinished files that no row knows; `sweep` removes those older than so many seconds."""
-
-    async def sweep(self, older: float) -> int: ...

@@ -23,7 +23,7 @@ def open_driver(settings: Storage) -> Driver:
         return MemoryDriver()
     if settings.driver == "s3":
         try:
-            s3 = importlib.import_module("cargohold.storage.drivers.s3")
+            s3 = importlib.import_module("cargohold.storage.drivers.s3.driver")
         except ModuleNotFoundError as error:
             raise MissingExtra(f"storage.driver s3 needs {error.name}: pip install cargohold[s3]") from error
         driver: Driver = s3.S3Driver(settings.s3)

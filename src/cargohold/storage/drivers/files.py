@@ -20,15 +20,15 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from cargohold.errors import CargoholdError, Corrupt, Unavailable, UploadUnknown
+from cargohold.errors import Corrupt, Unavailable, UploadUnknown
 from cargohold.storage.driver import Content, Entry, Finding, Remember, Segment, Small, Stat, Verify
 from cargohold.storage.drivers.files_staging import Staging
 from cargohold.storage.drivers.files_tree import Sync, Tree, stat_of, translated, write_all
+from cargohold.storage.drivers.uninterrupted import uninterrupted
 
 T = TypeVar("T")
 
@@ -61,14 +61,7 @@ class FilesDriver:
             with translated():
                 return work()
 
-        future = asyncio.get_running_loop().run_in_executor(self._threads, hop)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                with suppress(asyncio.CancelledError, CargoholdError):
-                    await asyncio.shield(future)
-            raise
+        return await uninterrupted(asyncio.get_running_loop().run_in_executor(self._threads, hop))
 
     # Whole objects --------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ Callers: files.py, files_staging.py.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import secrets
 import shutil
@@ -31,8 +30,7 @@ from contextlib import contextmanager, suppress
 from cargohold.errors import StorageFull, Unavailable
 from cargohold.storage.driver import Entry, Small, Stat
 from cargohold.storage.keys import OWN
-
-log = logging.getLogger(__name__)
+from cargohold.telemetry.logs import log
 
 TMP = OWN + "tmp/"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -276,7 +274,7 @@ class Tree:
             except _MISSING:
                 continue
             except OSError as error:
-                log.warning("cannot remove %s: %s", key, error.strerror)
+                log.warning("a stored file cannot be removed", key=key, cause=error.strerror)
                 failed.append(key)
                 continue
             touched.add(self._prune(key.rpartition("/")[0]))
@@ -334,7 +332,7 @@ class Tree:
         except _MISSING:
             return []
         except OSError as error:
-            log.warning("cannot list %s: %s", folder, error.strerror)
+            log.warning("a folder of the store cannot be listed", key=folder, cause=error.strerror)
         listed.sort(key=lambda pair: pair[0])
         return listed
 

@@ -1,0 +1,1 @@
+"""The S3 driver; loaded only where it is configured (storage/open.py), because its libraries are the extra `cargohold[s3]`."""
