@@ -16,7 +16,7 @@ import msgspec
 
 from cargohold.config.settings import Settings
 from cargohold.errors import Denied, Unavailable
-from cargohold.http.call import Call
+from cargohold.http.call import Call, ClientGone
 from cargohold.http.listen import StartRefused
 from cargohold.http.replies import FileSlice, Reply, Stream
 from cargohold.http.server import Seat
@@ -142,6 +142,17 @@ class FakeApp:
             size += len(piece)
             await asyncio.sleep(0.5)
         return Reply(201, [], b"%d" % size)
+
+    async def on_leaving(self, call: Call) -> Reply:
+        """Counts the clients that left."""
+        assert call.body is not None
+        try:
+            async for _ in call.body.chunks():
+                pass
+        except ClientGone:
+            self.gone += 1
+            raise
+        return Reply(201, [])
 
     async def on_refuse(self, call: Call) -> Reply:
         """Answers without reading the body."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from cargohold.errors import CargoholdError
+from cargohold.errors import BadRequest, CargoholdError
 from cargohold.http import sending, writing
 from cargohold.http.call import Call, ClientGone
 from cargohold.http.replies import FileSlice, Reply, Stream, error_reply
@@ -118,9 +118,11 @@ class Exchange(RequestResponseCycle):
                 if self.flow.write_paused:
                     await self.flow.drain()
                 reply = await (begun or self.connection.state.endpoint(self.call))
-            except ClientGone:
-                self.abandon()
-                return
+            except ClientGone as gone:
+                if not self.broken:
+                    self.abandon()
+                    return
+                reply = failure(self.call, BadRequest(str(gone)))
             except Exception as error:
                 reply = failure(self.call, error)
             except BaseException:
@@ -139,7 +141,7 @@ class Exchange(RequestResponseCycle):
                 return
             await self._send(reply)
         except sending.Cut as cut:
-            if not self.disconnected:
+            if not isinstance(cut, sending.Gone):
                 log.warning("a reply was cut", request=self.call.id, path=self.call.path, reason=str(cut))
             self.abandon()
         except Exception as error:
@@ -180,6 +182,8 @@ class Exchange(RequestResponseCycle):
             length = len(body)
         if writing.bodiless(status):
             length, body = -1, b""
+        elif length is None:
+            length = -1  # HEAD of a stream: how it would be framed is nothing the client needs
         self.transport.write(self._head(reply, length) + body)
         self.complete(status, len(body))
 

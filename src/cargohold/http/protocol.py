@@ -23,7 +23,10 @@ Callers: server.py makes one for each accepted socket.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import inspect
+import struct
+import termios
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -43,6 +46,7 @@ HEADERS_LIMIT = 200
 LINGER_BYTES = 64 * 1024 * 1024
 LINGER_SECONDS = 3.0
 
+_INT = struct.Struct("i")
 _WATCHED = frozenset((b"content-length", b"transfer-encoding", b"expect", b"x-request-id", b"host"))
 
 
@@ -116,7 +120,7 @@ class Connection(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self.lingering:
+        if self.lingering or self.complaint:
             self.discard(len(data))
             return
         self.touched = self.state.now
@@ -128,8 +132,12 @@ class Connection(HttpToolsProtocol):
             self.big = size > self.state.http.header_limit
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._complain("This server speaks HTTP/1.1 and nothing else on this connection")
+        except httptools.HttpParserUpgrade as offer:
+            # the request was answered as any other, which declines the offer; the parser has stopped behind it
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            if rest := data[offer.args[0] :]:
+                self.data_received(rest)
         except httptools.HttpParserError as error:
             context = error.__context__
             if isinstance(context, Refused):
@@ -195,7 +203,7 @@ class Connection(HttpToolsProtocol):
         method = parser.get_method().decode("ascii")
         state = self.state
         if state.plain_asgi or not state.claims(path):
-            self._start_asgi(version, expects)
+            self._start_asgi(version, expects, f"{path}?{query}" if query else path)
             return
         call = Call(method, path, query, self.headers, client=self.address, scheme=self.scheme or "http", id=state.ids(given))
         exchange = Exchange(
@@ -309,10 +317,10 @@ class Connection(HttpToolsProtocol):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def _start_asgi(self, version: str, expects: bool) -> None:
-        url, headers = self.url, self.headers
+    def _start_asgi(self, version: str, expects: bool, target: str) -> None:
+        headers = self.headers
         super().on_message_begin()
-        self.url = url
+        self.url = target.encode("ascii")
         headers[:], self.scope["headers"], self.headers = headers, headers, headers
         self.expect_100_continue = expects
         super().on_headers_complete()
@@ -345,13 +353,12 @@ class Connection(HttpToolsProtocol):
         """The bytes are not HTTP/1.1: 400, after the answers that are still on their way."""
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            self.complaint, self.refusal = message, (400, message)
             if isinstance(cycle, Exchange) and cycle.more_body:
                 cycle.broken = True
-                cycle.keep_alive = False
                 cycle.message_event.set()
-            self.flow.pause_reading()
-            return
+            elif cycle.more_body:
+                cycle.disconnected = cycle.response_complete = True  # to the ASGI app the client has gone; we answer in its place
+                cycle.message_event.set()
         self._refuse(400, message)
 
     def _refuse(self, status: int, message: str) -> None:
@@ -394,6 +401,15 @@ class Connection(HttpToolsProtocol):
     def idle(self) -> bool:
         return (self.cycle is None or self.cycle.response_complete) and self.active is None and not self.pipeline
 
+    def _unacknowledged(self) -> int:
+        """Bytes that the kernel still holds for the peer: a slow reader moves here long before the socket is writable again."""
+        socket = self.transport.get_extra_info("socket")
+        try:
+            (count,) = _INT.unpack(fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
+        except (AttributeError, OSError):
+            return 0
+        return int(count)
+
     def sweep(self, now: float) -> None:
         """Ends the connection when it has outstayed one of the time limits."""
         http, transport = self.state.http, self.transport
@@ -406,7 +422,7 @@ class Connection(HttpToolsProtocol):
                 transport.close()
             return
         buffered = transport.get_write_buffer_size()
-        mark = self.total_moved - buffered
+        mark = self.total_moved - buffered - (self._unacknowledged() if buffered or self.send_waiter is not None else 0)
         if mark != self.mark:
             self.mark, self.touched = mark, now
         exchange = self.active

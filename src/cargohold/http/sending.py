@@ -27,6 +27,10 @@ class Cut(Exception):
     """The reply cannot be completed; the connection must end."""
 
 
+class Gone(Cut):
+    """The client is gone."""
+
+
 async def send_file(connection: Connection, content: FileSlice) -> int:
     """Returns the bytes sent: all of them."""
     if connection.scheme == "https":
@@ -41,7 +45,7 @@ async def _drained(connection: Connection) -> None:
     try:
         while transport.get_write_buffer_size():
             if transport.is_closing():
-                raise Cut("the client is gone")
+                raise Gone
             if connection.flow.write_paused:
                 await connection.flow.drain()
             else:
@@ -54,18 +58,20 @@ async def _sendfile(connection: Connection, content: FileSlice) -> int:
     await _drained(connection)
     socket = connection.transport.get_extra_info("socket")
     if socket is None or socket.fileno() < 0:
-        raise Cut("the client is gone")
+        raise Gone
     out = os.dup(socket.fileno())
     try:
         position, end = content.start, content.start + content.length
         while position < end:
             if connection.transport.is_closing():
-                raise Cut("the client is gone")
+                raise Gone
             try:
                 count = os.sendfile(out, content.fd, position, min(end - position, SENDFILE))
             except BlockingIOError:
                 await _writable(connection, out)
                 continue
+            except (BrokenPipeError, ConnectionResetError):
+                raise Gone from None
             except OSError as error:
                 raise Cut(str(error)) from None
             if count == 0:
@@ -135,7 +141,7 @@ async def send_stream(connection: Connection, chunks: AsyncIterator[bytes], leng
 
 async def _write(connection: Connection, data: bytes) -> None:
     if connection.transport.is_closing():
-        raise Cut("the client is gone")
+        raise Gone
     connection.transport.write(data)
     connection.moved(len(data))
     if connection.flow.write_paused:

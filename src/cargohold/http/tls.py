@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dh, x448, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from cargohold.config.settings import Tls
@@ -83,8 +83,8 @@ def _check_key(tls: Tls, leaf: x509.Certificate) -> None:
         raise StartRefused(f"http.tls.key {tls.key} is protected by a passphrase; use a key without one") from None
     except ValueError:
         raise StartRefused(f"http.tls.key {tls.key} holds no PEM private key") from None
-    if isinstance(key, dh.DHPrivateKey | x25519.X25519PrivateKey | x448.X448PrivateKey):
-        raise StartRefused(f"http.tls.key {tls.key} is a key that cannot sign")
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
+        raise StartRefused(f"http.tls.key {tls.key} is not a key for TLS certificates: use RSA, ECDSA or Ed25519")
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if key.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
         raise StartRefused(f"http.tls.key {tls.key} is not the key of the first certificate in {tls.certificate}; the leaf comes first")
