@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from importlib.metadata import version
 
 import click
 
 GROUPS = {
     "config": ("cargohold.cli.config", "Check, show and describe the settings."),
+    "db": ("cargohold.cli.db", "Look after the database."),
     "registry": ("cargohold.cli.registry", "Serve and check a plain registry."),
 }
 """Name -> module that has a click group of that name, and the line of help, so that the root's help imports none of them."""
@@ -39,6 +39,8 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         click.echo(f"cargohold {version('cargohold')}")
         ctx.exit()
 
@@ -52,7 +54,7 @@ def cargohold() -> None:
 def main() -> None:
     """The program `cargohold`."""
     try:
-        cargohold()
+        cargohold(prog_name="cargohold")
     except BrokenPipeError:
         # The reader (head, less) left; what is still buffered must not raise again when the interpreter closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

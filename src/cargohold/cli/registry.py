@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cargohold.cli.refusal import explained
+from cargohold.cli.refusal import explained, start_explained
+
+if TYPE_CHECKING:
+    from cargohold.config.load import Loaded
 
 CONFIG = click.argument("config", metavar="[CONFIG.yml]", required=False, type=click.Path(path_type=Path, dir_okay=False))
 _SERVE_FLAGS = [
@@ -52,15 +54,20 @@ def registry() -> None:
     """Serve and check a plain registry: what registry:2 is, with the same CONFIG.yml and REGISTRY_* variables."""
 
 
+def load_settings(config: Path | None, flags: dict[str, Any]) -> Loaded:
+    """The settings a command runs with; ends it when they cannot be used."""
+    from cargohold.config.load import load
+
+    with explained():
+        return load(config, os.environ, given(flags))
+
+
 @registry.command()
 @CONFIG
 @settings_flags()
 def serve(config: Path | None, **flags: str | None) -> None:
     """Serve until SIGTERM. Without CONFIG.yml: open, on 127.0.0.1:5000, data in ./data."""
-    from cargohold.config.load import load
-
-    with explained():
-        loaded = load(config, os.environ, given(flags))
+    loaded = load_settings(config, flags)
     from cargohold.app import serve as run
 
     with start_explained():
@@ -73,19 +80,8 @@ def serve(config: Path | None, **flags: str | None) -> None:
 @click.option("--repair", is_flag=True, help="Mend what can be mended: put aside broken bytes and links that lead nowhere.")
 def fsck(config: Path | None, repair: bool, **flags: str | None) -> None:
     """Read everything that is stored and say what is broken. Exit code 1 when something is."""
-    from cargohold.config.load import load
-
-    with explained():
-        loaded = load(config, os.environ, given(flags))
+    loaded = load_settings(config, flags)
     from cargohold.app import fsck as run
 
     with start_explained():
         sys.exit(run(loaded, repair=repair))
-
-
-def start_explained() -> AbstractContextManager[None]:
-    """What a start may be refused for: the settings, an address, a folder, a library that is not installed."""
-    from cargohold.http.listen import StartRefused
-    from cargohold.storage.open import MissingExtra
-
-    return explained(StartRefused, MissingExtra)
