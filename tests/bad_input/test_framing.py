@@ -207,7 +207,7 @@ async def test_a_request_that_stops_in_the_middle_is_closed_in_time(server: Prog
         b"GET /v2/ HTTP/1.1\r\nHos",
         PUT,
         PUT + b"Content-Length: 9\r\n\r\n{",
-        POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
+        SINGLE + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
     ]
     for start, heard in zip(starts, await speak_many(server.port, starts, hang_up=False), strict=True):
         assert heard.closed, start
