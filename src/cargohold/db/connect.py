@@ -16,6 +16,7 @@ from typing import cast
 
 from cargohold.config.settings import Database as DatabaseSettings
 from cargohold.db.sqlite import SqliteDatabase
+from cargohold.db.unit import Deadlines
 from cargohold.db.work import Database
 
 
@@ -24,10 +25,10 @@ def file_of(data_folder: Path) -> Path:
     return data_folder / "_cargohold" / "cargohold.db"
 
 
-async def connect(settings: DatabaseSettings, data_folder: Path) -> Database:
+async def connect(settings: DatabaseSettings, data_folder: Path, *, deadlines: Deadlines | None = None) -> Database:
     """The database, ready. Raises `Unavailable` when it cannot be reached. Close it with `aclose`, in the same loop."""
     if not settings.url:
-        return SqliteDatabase(file_of(data_folder), synchronous=settings.synchronous)
+        return SqliteDatabase(file_of(data_folder), synchronous=settings.synchronous, deadlines=deadlines)
     # psycopg is an optional dependency and costs 170 ms to import, so its engine is loaded only for a URL
     engine = importlib.import_module("cargohold.db.postgres")
-    return cast("Database", await engine.connect(settings.url, pool=settings.pool))
+    return cast("Database", await engine.connect(settings.url, pool=settings.pool, deadlines=deadlines))

@@ -206,7 +206,7 @@ class _Now:
             self._pool.give(connection)
 
 
-async def connect(url: str, *, pool: int) -> PostgresDatabase:
-    database = PostgresDatabase(url, pool=pool)
+async def connect(url: str, *, pool: int, deadlines: Deadlines | None) -> PostgresDatabase:
+    database = PostgresDatabase(url, pool=pool, deadlines=deadlines)
     await database.ready()
     return database

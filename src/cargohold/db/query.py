@@ -33,7 +33,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Convert = Callable[[Any], Any]
 Row = Sequence[Any]
 
@@ -90,7 +90,7 @@ class Plan:
         return TypeError(f"binds missing: {sorted(wanted - given)}, not in the statement: {sorted(given - wanted)}\n{self.text}")
 
 
-class Query(Generic[T]):
+class Query(Generic[T_co]):
     """A statement and what its rows become.
 
     `into` a msgspec Struct: one per row, columns and fields matched by name (`label` where they differ).
@@ -102,7 +102,7 @@ class Query(Generic[T]):
     @overload
     def __init__(self: Query[Any], statement: sa.Executable, into: None = None) -> None: ...
     @overload
-    def __init__(self, statement: sa.Executable, into: type[T]) -> None: ...
+    def __init__(self, statement: sa.Executable, into: type[T_co]) -> None: ...
 
     def __init__(self, statement: sa.Executable, into: type[Any] | None = None) -> None:
         if isinstance(statement, sa.Insert) and not statement._returning:

@@ -14,7 +14,7 @@ Invariants
 
 Errors: `UniqueViolation` and `ForeignKeyViolation` below; `StorageFull`; `TooSlow` after a deadline; `Unavailable` when the server
 is away, the pool stays taken or a lock is not to be had. After a cancelled or `Unavailable` write the outcome is unknown.
-Engines: db/sqlite.py, db/postgres.py; db/connect.py picks one. The contract suite is tests/db/contract.py.
+Engines: db/sqlite.py, db/postgres.py; db/connect.py picks one. The contract suite is tests/db/test_contract.py.
 """
 
 from __future__ import annotations
