@@ -26,6 +26,8 @@ from alembic.config import Config
 from cargohold.errors import Unavailable
 
 _LOCK = 0x636172676F  # "cargo"
+_LOCK_WAIT = "5s"
+"""Longer waits for a lock on a table would block everybody who comes after us."""
 _ATTEMPTS = 12
 _PATIENCE = 60
 """Seconds to wait for another process that migrates."""
@@ -58,7 +60,7 @@ def upgrade_postgres(open_one: Callable[[], Any], target: str) -> None:
         try:
             with engine.begin() as connection:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-                connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
                 _run(connection, target)
         except sa.exc.OperationalError as error:
             if getattr(error.orig, "sqlstate", None) != "55P03":
