@@ -161,6 +161,7 @@ def _prepared(settings: Settings, scratch: list[tempfile.TemporaryDirectory[str]
         storage = msgspec.structs.replace(settings.storage, rootdirectory=scratch[-1].name)
         database = msgspec.structs.replace(settings.database, synchronous="normal")
         settings = msgspec.structs.replace(settings, storage=storage, database=database, workers=1)
+    authenticator(settings.auth).close()  # a missing password file is told here, in one line, not by every worker
     prepare(settings)
     return settings
 
