@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -177,6 +178,17 @@ async def test_the_same_login_many_times_at_once_is_one_check(make: Make, counte
     auth = make(ANN)
     actors = await asyncio.gather(*(auth.actor(call(basic("ann", "secret"))) for _ in range(200)))
     assert len(counted) == 1 and len(set(map(id, actors))) == 1
+
+
+async def test_a_login_that_comes_as_the_check_ends_gets_its_answer(make: Make, counted: list[bytes]) -> None:
+    """The thread has finished and the loop is about to tell so when the second arrives: docker's parallel uploads do this."""
+    auth = make(ANN)
+    first = asyncio.create_task(admit(auth, call(basic("ann", "secret")), PULL))
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # the loop stands still while bcrypt runs to its end
+    second = asyncio.create_task(admit(auth, call(basic("ann", "secret")), PULL))
+    assert (await first).name == (await second).name == "ann"
+    assert len(counted) == 1
 
 
 async def test_one_that_leaves_takes_nobody_with_it(make: Make, counted: list[bytes]) -> None:

@@ -115,10 +115,8 @@ class HtpasswdAuthenticator:
         key = self._key(name, password, stored or self._nobody)
         if (known := self._good.get(key)) is not None:
             return known
-        if not self._bad.get(key):
-            await self._check(call.client, key, name, password)
-            if (known := self._good.get(key)) is not None:
-                return known
+        if not self._bad.get(key) and await self._check(call.client, key, name, password) and stored:
+            return self._good.get(key) or _user(name)
         raise Unauthorized(self._challenge, "the name or the password is wrong")
 
     def refuse(self, actor: Actor, wanted: Sequence[Want] = ()) -> CargoholdError:
@@ -146,19 +144,22 @@ class HtpasswdAuthenticator:
         text = b"%d:%d:%s%s%s" % (len(name), len(password), name, password, stored)
         return hashlib.blake2b(text, key=self._secret, digest_size=32).digest()
 
-    async def _check(self, client: str, key: bytes, name: bytes, password: bytes) -> None:
-        """One bcrypt for all callers that ask the same at the same time; it goes on when one of them leaves."""
+    async def _check(self, client: str, key: bytes, name: bytes, password: bytes) -> bool:
+        """One bcrypt for all callers that ask the same at the same time; it goes on when one of them leaves.
+
+        The answer is the check's own, not what `_good` holds: who comes between the end of the check and `_done` does not wait for it.
+        """
         running = self._running.get(key)
         if running is None:
             if len(self._running) >= QUEUE or self._clients[client] >= QUEUE_OF_CLIENT:
                 raise TooManyRequests("too many logins are being checked; try again")
             stored = self._users.get(name)
-            actor = Actor(kind=Kind.USER, name=name.decode(errors="backslashreplace"), everything=True) if stored else None
+            actor = _user(name) if stored else None
             running = asyncio.get_running_loop().run_in_executor(self._threads, matches, password, stored or self._nobody)
             self._running[key] = running
             self._clients[client] += 1
             running.add_done_callback(lambda done: self._done(client, key, actor, done))
-        await asyncio.shield(running)
+        return await asyncio.shield(running)
 
     def _done(self, client: str, key: bytes, actor: Actor | None, check: asyncio.Future[bool]) -> None:
         """Runs before those that wait go on, so that nobody checks again what was just checked."""
@@ -172,6 +173,10 @@ class HtpasswdAuthenticator:
             self._good.keep(key, actor)
         else:
             self._bad.keep(key, True)
+
+
+def _user(name: bytes) -> Actor:
+    return Actor(kind=Kind.USER, name=name.decode(errors="backslashreplace"), everything=True)
 
 
 def matches(password: bytes, stored: bytes) -> bool:
