@@ -1,6 +1,6 @@
 """How the processes of one server tell each other how they are: a page of shared memory made before the first fork.
 
-    header: draining (1 byte)
+    header: draining (1 byte), number of workers there should be (1 byte)
     slot:   pid, state, heartbeat (seconds of CLOCK_MONOTONIC), reason (text)
 
 Each worker writes its own slot, the supervisor clears the slots of the dead, the admin process reads. Nothing here waits or locks:
@@ -40,6 +40,9 @@ class Scoreboard:
     def set_draining(self) -> None:
         self._memory[0] = 1
 
+    def expect(self, workers: int) -> None:
+        self._memory[1] = workers
+
     def write(self, slot: int, pid: int, state: int, reason: str = "") -> None:
         packed = _SLOT.pack(pid, state, time.monotonic(), reason.encode()[:127])
         start = _HEADER + slot * _SLOT.size
@@ -59,19 +62,22 @@ class Scoreboard:
         return found
 
     def trouble(self) -> list[str]:
-        """Why this server is not ready; empty when it is. Workers that leave after a reload do not count."""
+        """Why this server is not ready; empty when it is: as many workers serve as there should be. Those that start or leave around a
+        reload do not count."""
         if self._memory[0]:
             return ["the server is shutting down"]
         now = time.monotonic()
-        current = [seen for seen in self.seen() if seen.state != LEAVING]
-        reasons = []
-        for seen in current:
+        reasons, serving = [], 0
+        for seen in self.seen():
             if seen.state == STARTING:
                 reasons.append(f"worker {seen.pid} is starting")
-            elif seen.reason:
+            elif seen.state == SERVING and seen.reason:
                 reasons.append(f"worker {seen.pid}: {seen.reason}")
-            elif now - seen.heartbeat > STALE_SECONDS:
+            elif seen.state == SERVING and now - seen.heartbeat > STALE_SECONDS:
                 reasons.append(f"worker {seen.pid} has not answered for {now - seen.heartbeat:.0f} seconds")
-        if not current:
-            reasons.append("no worker is running")
-        return reasons
+            elif seen.state == SERVING:
+                serving += 1
+        expected = max(1, self._memory[1])
+        if serving >= expected:
+            return []
+        return reasons or [f"{serving} of {expected} workers are running"]

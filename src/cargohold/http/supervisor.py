@@ -34,14 +34,13 @@ from cargohold.config.settings import Settings
 from cargohold.http import tls
 from cargohold.http.admin import admin_app
 from cargohold.http.listen import StartRefused, listen, url_of
-from cargohold.http.scoreboard import SLOTS, STARTING, Scoreboard
+from cargohold.http.scoreboard import SLOTS, Scoreboard
 from cargohold.http.server import MakeWorkerApp, Seat
-from cargohold.http.worker import FAILED, STOP_SECONDS, Post, work
+from cargohold.http.worker import ADMIN, FAILED, STOP_SECONDS, Post, work
 from cargohold.telemetry import log, metrics
 
 STABLE_SECONDS = 10.0
 LONGEST_PAUSE = 30.0
-ADMIN = "admin"
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,11 @@ class Plan:
     settings: Settings
     make_app: MakeWorkerApp
 
+    def workers(self) -> int:
+        return min(self.settings.workers or len(os.sched_getaffinity(0)), SLOTS // 4)
+
     def roles(self) -> list[tuple[str, int]]:
-        count = self.settings.workers or len(os.sched_getaffinity(0))
-        workers = [(f"worker-{index}", index) for index in range(min(count, SLOTS // 4))]
+        workers = [(f"worker-{index}", index) for index in range(self.workers())]
         return [*workers, (ADMIN, 0)] if self.settings.admin.addr else workers
 
 
@@ -134,6 +135,7 @@ class Supervisor:
         before = self._catch_signals()
         try:
             gc.freeze()  # what was imported is shared with the workers; a collection would write to every page of it
+            self._scoreboard.expect(self._plan.workers())
             self._fork_all(self._plan, self._generation)
             while self._children or self._returns:
                 self._wait()
@@ -187,8 +189,6 @@ class Supervisor:
         os.set_blocking(reading, False)
         child = Child(pid, role, index, slot, generation, reading, time.monotonic())
         self._children[pid] = child
-        if not admin:
-            self._scoreboard.write(slot, pid, STARTING)
         self._selector.register(reading, selectors.EVENT_READ, child)
 
     def _become(self, post: Post, reading: int) -> None:
@@ -389,6 +389,7 @@ class Supervisor:
     def _hand_over(self, generation: int, plan: Plan) -> None:
         leaving = [child for child in self._children.values() if child.generation != generation]
         self._plan, self._generation, self._incoming = plan, generation, None
+        self._scoreboard.expect(plan.workers())
         self._returns.clear()
         self._deaths.clear()
         self._end(leaving, signal.SIGUSR1, self._patience())

@@ -35,6 +35,8 @@ from cargohold.telemetry.logs import words
 BEAT = 1.0
 STOP_SECONDS = 10.0
 FAILED = 3
+ADMIN = "admin"
+"""The role of the process that serves admin.addr; the others are worker-0, worker-1, ..."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def observer(access: AccessLog | None) -> Callable[[Call, int, int, int, float],
 class _Worker:
     def __init__(self, post: Post) -> None:
         self._post = post
-        self._access = AccessLog(post.settings.log.accesslog) if post.settings.log.accesslog != "off" and post.role != "admin" else None
+        self._access = AccessLog(post.settings.log.accesslog) if post.settings.log.accesslog != "off" and post.role != ADMIN else None
         self._state = STARTING
         self._app: WorkerApp | None = None
         self._server: Server | None = None
@@ -105,6 +107,7 @@ class _Worker:
             self._report(f"failed {error if isinstance(error, StartRefused) else words(error)}")
             return FAILED
         self._state = SERVING
+        self._beat()
         beating = loop.create_task(self._beat_on())
         self._report("ready")
         how = await self._ending
@@ -115,13 +118,13 @@ class _Worker:
 
     async def _start(self) -> None:
         post = self._post
+        self._beat()
         if post.encrypted:
             self._certificate = Certificate(post.settings.http.tls)
         self._app = await post.make_app(post.seat)
         await self._app.start()
         self._server = Server(self._app, post.settings.http, post.sockets, certificate=self._certificate, observe=observer(self._access))
         await self._server.start()
-        self._beat()
 
     def _report(self, line: str) -> None:
         os.write(self._post.report, (" ".join(line.split()) + "\n").encode("utf-8", "replace"))
@@ -155,8 +158,8 @@ class _Worker:
 
     def _beat(self) -> None:
         post = self._post
-        reason = self._app.ready() if self._app is not None else ""
-        post.scoreboard.write(post.slot, os.getpid(), self._state, reason)
+        if post.role != ADMIN:
+            post.scoreboard.write(post.slot, os.getpid(), self._state, self._app.ready() if self._app is not None else "")
         if self._certificate is not None:
             self._certificate.look()
         if self._access is not None:

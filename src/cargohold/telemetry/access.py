@@ -51,6 +51,7 @@ class AccessLog:
         self._fd = fd
         self._lines: list[bytes] = []
         self._size = 0
+        self._stalled = False
         self.dropped = 0
 
     def write(self, entry: Entry) -> None:
@@ -60,7 +61,7 @@ class AccessLog:
             return
         self._lines.append(line)
         self._size += len(line)
-        if self._size > BUFFERED:
+        if self._size > BUFFERED and not self._stalled:
             self.flush()
 
     def flush(self) -> None:
@@ -68,6 +69,7 @@ class AccessLog:
         poller = select.poll()
         poller.register(self._fd, select.POLLOUT)
         waiting, self._lines, self._size = self._lines, [], 0
+        self._stalled = False
         position = 0
         while position < len(waiting):
             end, size = position, 0
@@ -78,6 +80,7 @@ class AccessLog:
                 if not poller.poll(0):
                     self._lines = waiting[position:]
                     self._size = sum(map(len, self._lines))
+                    self._stalled = True  # the next try is the next second's
                     return
                 os.write(self._fd, b"".join(waiting[position:end]))
             except OSError:

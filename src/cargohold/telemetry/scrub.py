@@ -19,12 +19,17 @@ _PARAMETER = re.compile(
     r"(?i)([?&;]|^)(_state|state|access_token|refresh_token|id_token|token|password|client_secret|secret|code|account_token|sig|signature"
     r"|x-amz-signature|x-amz-credential|x-amz-security-token|awsaccesskeyid|x-goog-signature|x-goog-credential)=[^&\s\"'#]*"
 )
+_NAMED = re.compile(
+    r"(?i)([\w.-]*(?:authorization|cookie|passw(?:or)?d|passphrase|secret|secret_?key|accesskey|token|credentials?|private_key|signature)"
+    r"(?:\\*[\"']?\s*[=:]\s*|\\*[\"']\s*,\s*)(?:b?\\*[\"'\[({]+)*)[^\s\"'\\,;&)}\]\[]+"
+)
+"""A secret field and its value inside a text: `token=x`, `"password": "x"`, `(b'authorization', b'x')`."""
 _IN_TEXT = (
     (re.compile(r"(?i)\b(basic|bearer|negotiate|digest)\s+[A-Za-z0-9+/._~=-]{6,}"), r"\1 " + REMOVED),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_-]*)*"), REMOVED),
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s:@]*:[^/\s@]*@"), r"\1" + REMOVED + "@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REMOVED),
-    (re.compile(r"(?i)\b(password|passwd|secret|secretkey|accesskey|token)([\"']?\s*[=:]\s*[\"']?)[^\s\"',;&)}\]]+"), r"\1\2" + REMOVED),
+    (_NAMED, r"\1" + REMOVED),
 )
 _DEPTH = 6
 
