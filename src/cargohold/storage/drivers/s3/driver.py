@@ -164,6 +164,7 @@ class S3Driver:
         return self.objects.list(prefix, after)
 
     async def list_dirs(self, prefix: str) -> AsyncIterator[str]:
+        """Some look-alikes name for a while what has become empty, and sort folder by folder; Amazon's does neither."""
         for name in await self.objects.dirs(prefix):
             yield name
 
