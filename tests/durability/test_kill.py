@@ -25,8 +25,8 @@ CLIENTS = 16
 class Storm:
     """Rounds of: start, push, kill, start, compare."""
 
-    def __init__(self, program: Program, seed: int) -> None:
-        self.program, self.dice = program, random.Random(seed)
+    def __init__(self, program: Program, seed: int, longest: float) -> None:
+        self.program, self.dice, self.longest = program, random.Random(seed), longest
         self.memories = [Memory() for _ in range(CLIENTS)]
 
     def round(self) -> None:
@@ -37,7 +37,7 @@ class Storm:
         ]
         for client in clients:
             client.start()
-        time.sleep(self.dice.uniform(0.05, 0.35))
+        time.sleep(self.dice.uniform(0.05, self.longest))
         self.program.kill()
         enough.set()
         for client in clients:
@@ -62,9 +62,10 @@ class Storm:
         return sum(memory.acknowledged for memory in self.memories)
 
 
-def run(program: Program, rounds: int, seed: int) -> None:
+def run(program: Program, rounds: int, seed: int, longest: float = 0.35) -> None:
+    """`longest`: seconds after which a round's kill has come."""
     program.start()
-    storm = Storm(program, seed)
+    storm = Storm(program, seed, longest)
     for _ in range(rounds):
         storm.round()
     acknowledged = storm.everything()
@@ -79,7 +80,7 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path, half: int) -> Non
 
 def test_what_was_acknowledged_outlives_kill_9_on_postgresql(tmp_path: Path, postgres_server: postgres.Server) -> None:
     name = postgres_server.create()
-    run(Program(tmp_path, workers=2, DATABASE_URL=postgres_server.url(name)), 8, SEED)
+    run(Program(tmp_path, workers=2, DATABASE_URL=postgres_server.url(name)), 6, SEED, longest=1.5)
     postgres_server.drop(name)
 
 
