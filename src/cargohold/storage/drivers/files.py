@@ -107,11 +107,10 @@ class FilesDriver:
 
     def _finish_long(self, draft: _Draft, rest: bytearray, key: str, links: Sequence[Small]) -> None:
         draft.append(rest)
-        self.sync.file(draft.fd)
-        self._publish_with(links, draft.path, key)
+        self._publish_with(links, draft.path, key, draft.fd)
 
-    def _publish_with(self, links: Sequence[Small], path: str, key: str) -> None:
-        drafts = [(path, key), *self._tree.draft(links)]
+    def _publish_with(self, links: Sequence[Small], path: str, key: str, *unsynced: int) -> None:
+        drafts = [(path, key), *self._tree.draft(links, unsynced)]
         try:
             self._tree.publish(drafts)
         except BaseException:
@@ -260,6 +259,7 @@ class FilesDriver:
     async def aclose(self) -> None:
         await self._run(self._staging.close)
         self._threads.shutdown(wait=False)
+        self.sync.close()
 
 
 class _Draft:

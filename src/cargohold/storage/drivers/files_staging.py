@@ -76,7 +76,7 @@ class Staging:
             with opened.lock:
                 if opened.fd >= 0:
                     try:
-                        self._sync.file(opened.fd)
+                        self._sync.files([opened.fd])
                     finally:
                         opened.close()
                     return
@@ -171,10 +171,10 @@ class Staging:
 
     def _sync_closed(self, upload: str) -> None:
         path = self._find(upload)[0]
-        if path is not None and self._sync.files:
+        if path is not None:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                self._sync.file(fd)
+                self._sync.files([fd])
             finally:
                 os.close(fd)
 

@@ -24,8 +24,11 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from itertools import takewhile
+from typing import TypeVar
 
 from cargohold.errors import StorageFull, Unavailable
 from cargohold.storage.driver import Entry, Small, Stat
@@ -33,6 +36,8 @@ from cargohold.storage.keys import OWN
 from cargohold.telemetry.logs import log
 
 TMP = OWN + "tmp/"
+T = TypeVar("T")
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MISSING = (FileNotFoundError, NotADirectoryError)
 _KEPT_DEPTH = 4  # docker/registry/v2/blobs and its like stay when they become empty
@@ -65,23 +70,54 @@ def stat_of(found: os.stat_result) -> Stat | None:
 
 
 class Sync:
-    """When bytes and names go to disk: `full`, `data` (no folders) or `none`. Tests put a counting one in its place."""
+    """When bytes and names go to disk: `full`, `data` (no folders) or `none`. Tests put a counting one in its place.
 
-    def __init__(self, level: str = "full") -> None:
-        self.files = level in ("full", "data")
-        self.folders = level == "full"
+    Several at once go in parallel: the journal of the file system then covers them by fewer commits (measured: half the time).
+    """
+
+    def __init__(self, level: str = "full", threads: int = 16) -> None:
+        self._files = level in ("full", "data")
+        self._folders = level == "full"
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sync")
+
+    def files(self, fds: Sequence[int]) -> None:
+        if self._files:
+            self._together(self.file, fds)
+
+    def folders(self, paths: Sequence[str]) -> None:
+        if self._folders:
+            self._together(self.folder, paths)
+
+    def _together(self, sync: Callable[[T], None], items: Sequence[T]) -> None:
+        others = [self._threads.submit(sync, item) for item in items[1:]]
+        try:
+            for item in items[:1]:
+                sync(item)
+        finally:
+            wait(others)  # descriptors may be closed after this, not before
+        for other in others:
+            other.result()
 
     def file(self, fd: int) -> None:
-        if self.files:
-            _flush_file(fd)
+        _flush_file(fd)
 
     def folder(self, path: str) -> None:
-        if self.folders:
+        with suppress(FileNotFoundError):  # pruned by somebody since: then there is no name to keep
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    """`folder` and those above it, up to but without the root."""
+    while folder:
+        yield folder
+        folder = folder.rpartition("/")[0]
 
 
 class Durable:
@@ -109,9 +145,8 @@ class Durable:
     def forget(self, folder: str) -> None:
         """Drops a folder and those above it."""
         with self._lock:
-            while folder:
-                self._known.pop(folder, None)
-                folder = folder.rpartition("/")[0]
+            for step in _upwards(folder):
+                self._known.pop(step, None)
 
 
 class Tree:
@@ -149,8 +184,11 @@ class Tree:
             os.makedirs(self.root + TMP, exist_ok=True)
             return path, os.open(path, flags, 0o666)
 
-    def draft(self, objects: Sequence[Small]) -> list[tuple[str, str]]:
-        """Writes and syncs one draft for each object; (path, key) pairs for `publish`. On an error nothing stays."""
+    def draft(self, objects: Sequence[Small], beside: Sequence[int] = ()) -> list[tuple[str, str]]:
+        """Writes and syncs one draft for each object; (path, key) pairs for `publish`. On an error nothing stays.
+
+        `beside` are descriptors of the caller's that are synced on the same occasion.
+        """
         drafts: list[tuple[str, str]] = []
         opened: list[int] = []
         try:
@@ -159,8 +197,7 @@ class Tree:
                 opened.append(fd)
                 drafts.append((path, key))
                 write_all(fd, data, 0)
-            for fd in opened:
-                self.sync.file(fd)
+            self.sync.files([*opened, *beside])
         except BaseException:
             self.discard(path for path, _ in drafts)
             raise
@@ -198,21 +235,20 @@ class Tree:
             self._place(path, key, touched, fresh)
         for key in confirm:
             self._reach(key.rpartition("/")[0], touched, fresh)
-        if self.sync.folders:
-            for folder in sorted(touched):
-                self.sync.folder(self.root + folder)
-            self._durable.add(fresh)
+        self.sync.folders([self.root + folder for folder in touched])
+        self._durable.add(fresh)
 
     def _place(self, path: str, key: str, touched: set[str], fresh: set[str]) -> None:
         folder = key.rpartition("/")[0]
         for left in reversed(range(_RETRIES)):
-            self._reach(folder, touched, fresh)
             try:
+                self._reach(folder, touched, fresh)
                 os.rename(path, self.root + key)
                 return
             except FileNotFoundError:
                 # Somebody removed the last file of that folder, and the folder with it.
                 self._durable.forget(folder)
+                fresh.difference_update(_upwards(folder))
                 if not left or not os.path.exists(path):
                     raise
             except OSError as error:
@@ -228,7 +264,7 @@ class Tree:
             shutil.copyfile(path, near)
             fd = os.open(near, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                self.sync.file(fd)
+                self.sync.files([fd])
             finally:
                 os.close(fd)
             os.rename(near, self.root + key)
@@ -240,11 +276,7 @@ class Tree:
     def _reach(self, folder: str, touched: set[str], fresh: set[str]) -> None:
         """Makes `folder` and what is missing above it; notes which folders need a sync for their new names."""
         touched.add(folder)
-        missing: list[str] = []
-        step = folder
-        while step and step not in self._durable and step not in fresh:
-            missing.append(step)
-            step = step.rpartition("/")[0]
+        missing = list(takewhile(lambda step: step not in self._durable and step not in fresh, _upwards(folder)))
         for step in reversed(missing):
             with suppress(FileExistsError):
                 os.mkdir(self.root + step)
@@ -256,7 +288,7 @@ class Tree:
         try:
             try:
                 shutil.copyfile(self.root + source, path)
-                self.sync.file(fd)
+                self.sync.files([fd])
             finally:
                 os.close(fd)
             self.publish([(path, target)])
@@ -278,10 +310,7 @@ class Tree:
                 failed.append(key)
                 continue
             touched.add(self._prune(key.rpartition("/")[0]))
-        if self.sync.folders:
-            for folder in touched:
-                with suppress(FileNotFoundError):
-                    self.sync.folder(self.root + folder)
+        self.sync.folders([self.root + folder for folder in touched])
         return failed
 
     def _prune(self, folder: str) -> str:

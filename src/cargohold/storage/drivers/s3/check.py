@@ -147,5 +147,5 @@ def _fetch(url: str) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise Fault("the public endpoint is no http URL")
     request = urllib.request.Request(url, headers={"Range": "bytes=0-3"})  # noqa: S310  # the scheme was looked at above
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # same
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # the scheme was looked at above
         return bytes(answer.read())
