@@ -88,19 +88,25 @@ class RegistryApp:
         return cls(settings, store, authenticator(settings.auth), keeper=seat.index == 0)
 
     async def start(self) -> None:
-        self._store.adoption = Adoption(self._store)
-        self._tasks.append(asyncio.get_running_loop().create_task(self._watch()))
+        adoption = Adoption(self._store)
+        self._store.adoption = adoption
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(self._watch()))
         if self._keeper:
-            await journal.replay(self._store)
-            if isinstance(self._store.driver, Leftovers):
-                await self._store.driver.sweep(_DRAFTS)
-            loop = asyncio.get_running_loop()
-            self._tasks.append(loop.create_task(self._adopt()))
+            self._tasks.append(loop.create_task(self._put_in_order(adoption)))
             self._tasks.append(loop.create_task(sweeper.run(self._store, self._settings.storage.upload_expiry)))
 
-    async def _adopt(self) -> None:
-        assert self._store.adoption is not None
-        await self._store.adoption.scan()
+    async def _put_in_order(self, adoption: Adoption) -> None:
+        """What a crash or another program left in the tree; tried again until storage and database let it end."""
+        while True:
+            try:
+                await journal.replay(self._store)
+                if isinstance(self._store.driver, Leftovers):
+                    await self._store.driver.sweep(_DRAFTS)
+                return await adoption.scan()
+            except CargoholdError as error:
+                log.warning("putting the tree in order failed; it is tried again", why=str(error))
+            await asyncio.sleep(_WATCH)
 
     async def stop(self) -> None:
         for task in self._tasks:

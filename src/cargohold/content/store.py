@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from cargohold.config.settings import Limits
 from cargohold.content.gates import Gates
@@ -26,9 +26,6 @@ from cargohold.names import Digest, RepoName
 from cargohold.storage import keys
 from cargohold.storage.driver import Driver, LocalFiles, Redirects
 
-if TYPE_CHECKING:
-    from cargohold.content.adoption import Adoption
-
 LEASE = timedelta(hours=2)
 _HALF = LEASE / 2
 
@@ -37,13 +34,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Adopts(Protocol):
+    """Who makes rows for repositories that only the tree knows (content/adoption.py)."""
+
+    async def ensure(self, repository: RepoName) -> bool: ...
+    async def names_known(self) -> None: ...
+
+
 class Store:
     def __init__(self, db: Database, driver: Driver, limits: Limits, gates: Gates) -> None:
         self.db, self.driver, self.limits, self.gates = db, driver, limits, gates
         self.files = driver if isinstance(driver, LocalFiles) else None
         """The driver again, where objects are files of this machine (asked here once: the question costs 20 us)."""
         self.redirects = driver if isinstance(driver, Redirects) else None
-        self.adoption: Adoption | None = None
+        self.adoption: Adopts | None = None
         self.hashes = Hashes()
         self.uploads_full = False
         """Set by the sweeper when there are more open uploads than limits.uploads."""
