@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import click
@@ -93,20 +94,19 @@ class RegistryApp:
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self._watch()))
         if self._keeper:
-            self._tasks.append(loop.create_task(self._put_in_order(adoption)))
-            self._tasks.append(loop.create_task(sweeper.run(self._store, self._settings.storage.upload_expiry)))
+            self._tasks.append(loop.create_task(self._keep(adoption)))
 
-    async def _put_in_order(self, adoption: Adoption) -> None:
-        """What a crash or another program left in the tree; tried again until storage and database let it end."""
-        while True:
-            try:
-                await journal.replay(self._store)
-                if isinstance(self._store.driver, Leftovers):
-                    await self._store.driver.sweep(_DRAFTS)
-                return await adoption.scan()
-            except CargoholdError as error:
-                log.warning("putting the tree in order failed; it is tried again", why=str(error))
-            await asyncio.sleep(_WATCH)
+    async def _keep(self, adoption: Adoption) -> None:
+        """The journal is replayed before its cursor moves on; the scan of an old tree may take hours beside all else."""
+        await _until_done(self._mend)
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(sweeper.run(self._store, self._settings.storage.upload_expiry)))
+        await _until_done(adoption.scan)
+
+    async def _mend(self) -> None:
+        await journal.replay(self._store)
+        if isinstance(self._store.driver, Leftovers):
+            await self._store.driver.sweep(_DRAFTS)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -134,6 +134,16 @@ class RegistryApp:
         except CargoholdError as error:
             return f"storage: {error}"
         return ""
+
+
+async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
+    """Again and again until storage and database let it end."""
+    while True:
+        try:
+            return await work()
+        except CargoholdError as error:
+            log.warning("putting the tree in order failed; it is tried again", why=str(error))
+        await asyncio.sleep(_WATCH)
 
 
 def serve(loaded: Loaded) -> int:
