@@ -1,0 +1,1 @@
+"""The HTTP server: bytes on the wire, processes, TLS, health and telemetry, with a small endpoint in the place of a registry."""

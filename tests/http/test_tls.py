@@ -110,7 +110,7 @@ def test_nonsense_and_silence_do_not_harm(server: Running, authority: Authority)
 def test_old_versions_are_not_spoken(authority: Authority) -> None:
     with running(authority.folder, Http(tls=tls(authority.issue("server"), minimumtls="tls1.3"))) as server:
         context = trusting(authority)
-        assert Client(server.port, context=context).socket.version() == "TLSv1.3"  # type: ignore[attr-defined]  # an SSLSocket
+        assert Client(server.port, context=context).socket.version() == "TLSv1.3"  # type: ignore[attr-defined]  # it is an SSLSocket here
         context = trusting(authority)
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with pytest.raises((ssl.SSLError, ConnectionResetError)):

@@ -24,10 +24,10 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import inspect
 import struct
 import termios
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
+from types import CoroutineType
 from typing import Any, cast
 
 import httptools
@@ -39,7 +39,7 @@ from cargohold.http.call import Call, ClientGone
 from cargohold.http.exchange import Begun, Exchange, failure
 from cargohold.http.replies import Reply, error_reply
 from cargohold.http.state import WorkerState
-from cargohold.telemetry import log, request_scope
+from cargohold.telemetry import log, request_id
 
 URL_LIMIT = 16 * 1024
 HEADERS_LIMIT = 200
@@ -75,6 +75,7 @@ class Connection(HttpToolsProtocol):
         """`refusal`: the answer to whatever is asked on this connection."""
         super().__init__(state.config, state, {}, loop)
         self.state = state
+        self.header_limit = state.http.header_limit
         self.active: Exchange | None = None
         self.send_waiter: asyncio.Future[None] | None = None
         self.complaint = ""
@@ -129,7 +130,7 @@ class Connection(HttpToolsProtocol):
             if not self.header_bytes:
                 self.header_since = self.state.now
             self.header_bytes += size
-            self.big = size > self.state.http.header_limit
+            self.big = size > self.header_limit
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -147,7 +148,7 @@ class Connection(HttpToolsProtocol):
                     log.error("the HTTP protocol raised", exc_info=error)
                 self._complain(f"This is not HTTP/1.1: {error}")
         else:
-            if self.in_headers and self.header_bytes > self.state.http.header_limit and not self.lingering:
+            if self.in_headers and self.header_bytes > self.header_limit and not self.lingering:
                 self._refuse(*self._oversize())
 
     def discard(self, size: int) -> None:
@@ -261,7 +262,7 @@ class Connection(HttpToolsProtocol):
             raise Refused(*self.refusal)
         if len(self.headers) > HEADERS_LIMIT:
             raise Refused(431, f"The request has more than {HEADERS_LIMIT} headers")
-        if self.big and sum(len(name) + len(value) + 4 for name, value in self.headers) > self.state.http.header_limit:
+        if self.big and sum(len(name) + len(value) + 4 for name, value in self.headers) > self.header_limit:
             raise Refused(*self._oversize())
         if hosts != 1 and (hosts or version == "1.1"):
             raise Refused(400, "A request has exactly one Host header")
@@ -271,29 +272,30 @@ class Connection(HttpToolsProtocol):
     def _oversize(self) -> tuple[int, str]:
         if len(self.url) > URL_LIMIT or not self.headers:
             return 414, f"The URL is longer than {URL_LIMIT} bytes"
-        return 431, f"The headers are longer than {self.state.http.header_limit} bytes"
+        return 431, f"The headers are longer than {self.header_limit} bytes"
 
     # From a request to its answer
 
     def _first_step(self, exchange: Exchange) -> None:
         """Drives the endpoint up to its first suspension; most reads of a registry never suspend."""
         call = exchange.call
-        awaitable = self.state.endpoint(call)
-        if not inspect.iscoroutine(awaitable):
-            self._start(exchange)
+        coroutine = self.state.endpoint(call)
+        if type(coroutine) is not CoroutineType:
+            self._start(exchange, coroutine)
             return
-        coroutine = cast("Coroutine[Any, Any, Reply]", awaitable)
-        with request_scope(call.id):
-            try:
-                pending = coroutine.send(None)
-            except StopIteration as stop:
-                self._answer_now(exchange, stop.value)
-            except ClientGone:
-                exchange.abandon()
-            except Exception as error:
-                self._answer_now(exchange, failure(call, error))
-            else:
-                self._start(exchange, Begun(coroutine, pending))
+        scope = request_id.set(call.id)
+        try:
+            pending = coroutine.send(None)
+        except StopIteration as stop:
+            self._answer_now(exchange, stop.value)
+        except ClientGone:
+            exchange.abandon()
+        except Exception as error:
+            self._answer_now(exchange, failure(call, error))
+        else:
+            self._start(exchange, Begun(coroutine, pending))
+        finally:
+            request_id.reset(scope)
 
     def _answer_now(self, exchange: Exchange, reply: Reply) -> None:
         try:
@@ -308,7 +310,7 @@ class Connection(HttpToolsProtocol):
         self.active = exchange
         self._task(exchange.answer(reply))
 
-    def _start(self, exchange: Exchange, begun: Begun | None = None) -> None:
+    def _start(self, exchange: Exchange, begun: Awaitable[Reply] | None = None) -> None:
         self.active = exchange
         self._task(exchange.run(begun))
 
