@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from .certificates import Authority
 from .processes import alive, processes
+from .serving import Client
 
 
 def until(happens: object, timeout: float = 10.0) -> None:
@@ -201,3 +203,29 @@ def test_a_unix_socket_is_removed_at_the_end(tmp_path: Path) -> None:
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
     assert not path.exists()
+
+
+def test_tls_is_renewed_by_itself_and_by_sighup(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("first", file="server")
+    tls = {"certificate": pair[0], "key": pair[1]}
+    with processes(tmp_path, http={"addr": "127.0.0.1:0", "tls": tls}, admin={"addr": "127.0.0.1:0"}) as server:
+        assert server.line.startswith("Listening on https://127.0.0.1:")
+        context = ssl.create_default_context(cafile=str(authority.path))
+
+        def served() -> str:
+            client = Client(server.port, context=context)
+            assert client.get("/v2/").status == 200
+            assert isinstance(client.socket, ssl.SSLSocket)
+            name = str(client.socket.getpeercert())
+            client.close()
+            return name
+
+        assert "first" in served()
+        authority.issue("second", file="server")
+        until(lambda: all("second" in served() for _ in range(6)))
+        authority.issue("third", file="server")
+        server.signal(signal.SIGHUP)
+        server.wait_for("reloaded")
+        until(lambda: all("third" in served() for _ in range(6)))
+        assert b"cargohold_tls_certificate_expiry_seconds 1" in server.ask_admin("/metrics").body

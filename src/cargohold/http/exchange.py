@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -57,7 +57,7 @@ class Begun:
 
     __slots__ = ("_coroutine", "_pending")
 
-    def __init__(self, coroutine: Awaitable[Reply], pending: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Reply], pending: Any) -> None:
         self._coroutine, self._pending = coroutine, pending
 
     def __await__(self) -> Generator[Any, Any, Reply]:
@@ -67,8 +67,6 @@ class Begun:
                 yield self._pending
                 break
             except BaseException as error:  # a cancellation, or the failure of what is waited for: the coroutine must see it
-                if not isinstance(rest, Generator) and not hasattr(rest, "throw"):
-                    raise
                 try:
                     self._pending = rest.throw(error)
                 except StopIteration as stop:

@@ -116,7 +116,10 @@ class Supervisor:
             _close(self._sockets, http.addr, http.net)
             raise
         self._scoreboard = Scoreboard()
-        self._folder = tempfile.mkdtemp(prefix="cargohold-")
+        try:
+            self._folder = tempfile.mkdtemp(prefix="cargohold-")
+        except OSError as error:
+            raise StartRefused(f"No temporary folder can be made, set TMPDIR to a folder that can be written: {error.strerror}") from None
         self._life, self._lifeline = os.pipe()
         self._wake, self._waker = os.pipe()
         for end in (self._wake, self._waker):
@@ -255,6 +258,7 @@ class Supervisor:
         elif not self._announced and all(child.ready for child in self._children.values()):
             self._announced = True
             self._announce(self._where())
+            self._reload_if_asked()
 
     def _where(self) -> str:
         urls = ", ".join(url_of(listener, tls=self._encrypted) for listener in self._sockets)
@@ -394,6 +398,10 @@ class Supervisor:
         self._deaths.clear()
         self._end(leaving, signal.SIGUSR1, self._patience())
         log.info("reloaded", workers=len(plan.roles()))
+        self._reload_if_asked()
+
+    def _reload_if_asked(self) -> None:
+        """A SIGHUP that came while another reload, or the start, was under way."""
         if self._reload_again:
             self._reload_again = False
             self._reload()
@@ -401,6 +409,7 @@ class Supervisor:
     def _give_up_reload(self, child: Child, why: str) -> None:
         log.error("a new worker could not start, the old ones stay", worker=child.role, reason=why)
         self._incoming = None
+        self._reload_again = False
         self._kill([other for other in self._children.values() if other.generation == child.generation])
 
 
