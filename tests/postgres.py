@@ -76,8 +76,10 @@ class Server:
 
 @contextmanager
 def alone(name: str) -> Iterator[Path]:
-    """One at a time among the workers of this run; the path of a file that they share."""
-    path = Path(tempfile.gettempdir()) / f"cargohold-{name}-{os.getuid()}-{_owner()}"
+    """One at a time among the workers of this run; the path of a file that they share. The keeper removes their folder."""
+    shared = Path(tempfile.gettempdir()) / f"cargohold-run-{os.getuid()}-{_owner()}"
+    shared.mkdir(exist_ok=True)
+    path = shared / name
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield path
@@ -91,7 +93,8 @@ def _owner() -> int:
 def server() -> Server:
     """The server of this run, started by whoever asks first."""
     with alone("postgres") as ready:
-        if not ready.exists():
+        if not _answers(ready):
+            ready.unlink(missing_ok=True)
             command = [sys.executable, __file__, str(_owner()), str(ready)]
             keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
             deadline = time.monotonic() + 60
@@ -100,6 +103,15 @@ def server() -> Server:
                     raise RuntimeError("PostgreSQL did not start; its output is above")
                 time.sleep(0.02)
         return Server(Path(ready.read_text()))
+
+
+def _answers(ready: Path) -> bool:
+    """False as long as there is no server, or for what is left of one that was killed."""
+    try:
+        psycopg.connect(Server(Path(ready.read_text())).url()).close()
+    except (OSError, psycopg.OperationalError):
+        return False
+    return True
 
 
 def keep(owner: int, ready: Path) -> None:
@@ -128,12 +140,11 @@ def keep(owner: int, ready: Path) -> None:
         sys.stderr.write((folder / "log").read_text() if (folder / "log").exists() else "")
         raise
     finally:
-        ready.unlink(missing_ok=True)
-        ready.with_suffix(".lock").unlink(missing_ok=True)
         if process is not None:
             process.send_signal(signal.SIGQUIT)  # at once, without a last checkpoint
             process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        for rest in (folder, ready.parent):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], server: Server) -> None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from cargohold.db import sqlite_connection, sqlite_writer
 from cargohold.db.connect import file_of
 from cargohold.db.query import Query, insert
-from cargohold.db.sqlite import SqliteDatabase
+from cargohold.db.sqlite import SqliteDatabase, network_mount
 from cargohold.db.tables import meta
 from cargohold.db.unit import Deadlines
 from cargohold.db.work import Reader, Work
@@ -221,7 +221,7 @@ def test_a_killed_process_keeps_what_it_acknowledged(path: Path) -> None:
     """`write` and `note` both: only a power loss may take the notes."""
     script = (
         "import asyncio, os, sys, pathlib\n"
-        "from cargohold.db.sqlite import SqliteDatabase\n"
+        "from cargohold.db.sqlite import SqliteDatabase, network_mount\n"
         "from tests.db import statements as st\n"
         "async def main():\n"
         "    database = SqliteDatabase(pathlib.Path(sys.argv[1]))\n"
@@ -246,3 +246,16 @@ def test_a_killed_process_keeps_what_it_acknowledged(path: Path) -> None:
 async def test_a_path_that_cannot_be_opened_is_unavailable(data_folder: Path) -> None:
     with pytest.raises(Unavailable):
         SqliteDatabase(data_folder / "missing" / "x.db")
+
+
+def test_a_network_mount_is_recognised(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
+        "30 22 0:40 / /srv rw - nfs4 server:/export rw\n"
+        "31 30 8:2 / /srv/local\\040disk rw shared:2 master:1 - xfs /dev/sdb rw\n"
+    )
+    assert network_mount(Path("/srv/registry"), mounts) == "nfs4"
+    assert network_mount(Path("/srv/local disk/registry"), mounts) is None
+    assert network_mount(Path("/srvother"), mounts) is None
+    assert network_mount(Path("/srv"), tmp_path / "missing") is None

@@ -35,6 +35,20 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _SNAPSHOTS = 4
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = ("nfs", "cifs", "smb", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "lustre", "gpfs")
+
+
+def network_mount(folder: Path, mounts: Path) -> str | None:
+    """The type of the network file system that holds `folder`; None for a local one, or where `mounts` cannot be read."""
+    try:
+        lines = [line.split(" ") for line in mounts.read_text().splitlines()]
+    except OSError:
+        return None
+    real = folder.resolve()
+    held = [(fields[4], fields[fields.index("-") + 1]) for fields in lines if real.is_relative_to(fields[4].replace("\\040", " "))]
+    kind = max(held, key=lambda mount: len(mount[0]), default=("", ""))[1]
+    return kind if kind.startswith(_NETWORK) else None
 
 
 class SqliteDatabase:
@@ -44,6 +58,8 @@ class SqliteDatabase:
     inline = True
 
     def __init__(self, path: Path, *, synchronous: str = "full", deadlines: Deadlines | None = None) -> None:
+        if (kind := network_mount(path.parent, _MOUNTS)) is not None:
+            raise Unavailable(f"{path.parent} is on a {kind} mount, where SQLite's locks do not work: use a local folder, or PostgreSQL.")
         self._path = path
         self._deadlines = deadlines or Deadlines()
         self._writer = Writer(path, durable=synchronous == "full", deadlines=self._deadlines)

@@ -15,6 +15,7 @@ Callers: db/sqlite.py, db/sqlite_writer.py.
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -31,6 +32,9 @@ _STEPS = 20_000
 _WALL = 20.0
 """An inline statement may take so many times its processor time by the clock, on a machine that is busy with others."""
 _BUSY = 5.0
+"""Seconds to wait for a lock: ours take turns by flock, so this is for foreign tools."""
+_OLDEST = (3, 38, 0)
+"""RETURNING and built-in JSON."""
 _SETTINGS = """
 PRAGMA busy_timeout = {busy};
 PRAGMA foreign_keys = ON;
@@ -41,10 +45,20 @@ PRAGMA synchronous = {synchronous};
 """
 
 
+def turns(path: Path) -> int:
+    """A file descriptor to `flock`: whoever writes to the database waits there for its turn."""
+    try:
+        return os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise Unavailable(f"The database cannot be opened: {error}") from error
+
+
 class Connection:
     """A connection and its `Reader`. `until` is the time (`time.monotonic`) at which statements are stopped."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL", inline: bool = False, limit: float = 0.05, readonly: bool = True) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise Unavailable(f"Python was built with SQLite {sqlite3.sqlite_version}; {'.'.join(map(str, _OLDEST))} or newer is needed.")
         try:
             # The thread check stays on for the inline connection alone: a unit that uses `db.now` must fail, not race.
             self._raw = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=inline, cached_statements=512)

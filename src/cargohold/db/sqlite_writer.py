@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from cargohold.db.query import SQLITE, Plan, Query
-from cargohold.db.sqlite_connection import Connection
+from cargohold.db.sqlite_connection import Connection, turns
 from cargohold.db.unit import RECORD, Deadlines, Unit, record
 from cargohold.errors import Unavailable
 
@@ -112,7 +112,7 @@ class Writer:
         self._deadlines = deadlines
         self._synchronous = "FULL" if durable else "NORMAL"
         self._connection = Connection(path, synchronous=self._synchronous, readonly=False)
-        self._turn = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._turn = turns(path)
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._held: deque[_Job] = deque()
         self._dirty = self._closed = False

@@ -1,6 +1,6 @@
 """Bring a schema to a revision: everything in one transaction, one process at a time, on either engine.
 
-    SQLite       foreign_keys=OFF -> BEGIN IMMEDIATE -> revisions -> foreign_key_check -> COMMIT
+    SQLite       flock -> foreign_keys=OFF -> BEGIN IMMEDIATE -> revisions -> foreign_key_check -> COMMIT
     PostgreSQL   BEGIN -> advisory lock -> lock_timeout -> revisions -> COMMIT; again when a lock was not to be had
 
 Invariants
@@ -13,6 +13,8 @@ Only db/migrate.py loads this file, and only when revisions are missing: importi
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -23,6 +25,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from cargohold.db.sqlite_connection import turns
 from cargohold.errors import Unavailable
 
 _LOCK = 0x636172676F  # "cargo"
@@ -34,6 +37,15 @@ _PATIENCE = 60
 
 
 def upgrade_sqlite(path: Path, target: str) -> None:
+    turn = turns(path)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        _upgrade_sqlite(path, target)
+    finally:
+        os.close(turn)
+
+
+def _upgrade_sqlite(path: Path, target: str) -> None:
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), poolclass=sa.NullPool, connect_args={"timeout": _PATIENCE})
     sa.event.listen(engine, "connect", _own_transactions)
     with engine.connect() as connection:

@@ -1,4 +1,7 @@
-"""Repositories, blobs, manifests, tags, uploads; `meta`."""
+"""The first schema: what a registry holds (repositories, blobs, manifests, tags), uploads on their way, and `meta`.
+
+Invariant: the keys and constraints have names, because errors and later revisions speak of them by name.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,7 @@
-"""The outbox: `events`."""
+"""The outbox: `events`, whose rows commit with the change they tell of.
+
+Invariant: a number is never used twice, so that a consumer may keep the last one it has seen.
+"""
 
 import sqlalchemy as sa
 from alembic import op
