@@ -33,7 +33,7 @@ USER = "postgres"
 OPTIONS = {
     "listen_addresses": "",
     "fsync": "off",
-    "synchronous_commit": "off",
+    "synchronous_commit": "local",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",

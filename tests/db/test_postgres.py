@@ -207,6 +207,18 @@ async def test_a_rolled_back_unit_keeps_prepared_statements(database: PostgresDa
     assert (await database.now.one(PREPARED) or 0) - (before or 0) <= 1  # PREPARED itself
 
 
+async def test_only_notes_are_committed_without_a_sync(database: PostgresDatabase) -> None:
+    level: Query[str] = Query(sa.select(sa.func.current_setting("synchronous_commit")))
+    outside = await database.now.one(level)
+
+    async def seen(work: Work) -> str | None:
+        return await work.one(level)
+
+    assert await database.write(seen) == outside
+    assert await database.note(seen) == "off"
+    assert await database.write(seen) == outside
+
+
 async def test_numbers_of_any_size_share_a_prepared_statement(database: PostgresDatabase) -> None:
     query: Query[str] = Query(sa.select(meta.c.value).where(sa.func.length(meta.c.key) == bindparam("n", type_=sa.BigInteger)))
     for number in (1, 1 << 20, 1 << 40):

@@ -23,7 +23,7 @@ from cargohold.db.sqlite import SqliteDatabase, network_mount
 from cargohold.db.tables import meta
 from cargohold.db.unit import Deadlines
 from cargohold.db.work import Reader, Work
-from cargohold.errors import StorageFull, TooSlow, Unavailable
+from cargohold.errors import CargoholdError, StorageFull, TooSlow, Unavailable
 from tests.db import statements as st
 
 FILL = Query(insert(meta).values(key=sa.bindparam("key"), value=sa.func.hex(sa.func.zeroblob(sa.bindparam("size", type_=sa.Integer)))))
@@ -72,6 +72,22 @@ async def test_now_refuses_to_run_in_a_unit(database: SqliteDatabase) -> None:
     with pytest.raises(Exception, match="thread"):
         await database.write(unit)
     assert await database.now.all(st.NAMES) == []
+
+
+async def test_a_reader_that_writes_is_a_bug(database: SqliteDatabase) -> None:
+    for way in (database.now.one, lambda *_, **binds: database.read(lambda reader: reader.one(st.ADD, **binds))):
+        with pytest.raises(Exception, match="readonly") as caught:
+            await way(st.ADD, name="a", created_at=st.NOW)
+        assert not isinstance(caught.value, CargoholdError)
+    assert await database.now.all(st.NAMES) == []
+
+
+async def test_a_damaged_file_is_named(path: Path) -> None:
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(Unavailable, match="damaged"):
+        SqliteDatabase(path)
+    with pytest.raises(Unavailable, match="damaged"):
+        sqlite_connection.revision(path)
 
 
 async def test_units_that_wait_share_a_commit(database: SqliteDatabase) -> None:

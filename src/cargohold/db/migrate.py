@@ -11,6 +11,7 @@ Callers: app.py (before the workers start), cli/, tests.
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def behind(settings: DatabaseSettings, data_folder: Path) -> list[str]:
 def upgrade(settings: DatabaseSettings, data_folder: Path, target: str = HEAD) -> list[str]:
     """Run the missing revisions, up to `target`; the ones that were missing. The folder is made when it is not there."""
     if not settings.url:
-        file_of(data_folder).parent.mkdir(parents=True, exist_ok=True)
+        _make(file_of(data_folder).parent)
     missing = [revision for revision in behind(settings, data_folder) if revision <= target]
     if missing:
         runner = importlib.import_module("cargohold.db.migrations.runner")  # late: it loads Alembic
@@ -56,7 +57,24 @@ def upgrade(settings: DatabaseSettings, data_folder: Path, target: str = HEAD) -
             runner.upgrade_postgres(lambda: _postgres().open_plain(settings.url), target)
         else:
             runner.upgrade_sqlite(file_of(data_folder), target)
+            _sync(file_of(data_folder).parent)
     return missing
+
+
+def _make(folder: Path) -> None:
+    """Make a folder so that a power loss does not take it, and all that was acknowledged in it, away again."""
+    if not folder.exists():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _postgres() -> Any:

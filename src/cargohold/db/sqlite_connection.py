@@ -45,6 +45,12 @@ PRAGMA synchronous = {synchronous};
 """
 
 
+_FULL = {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}
+_DAMAGED = {"SQLITE_NOTADB", "SQLITE_CORRUPT"}
+_LATER = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PROTOCOL", "SQLITE_NOLFS")
+_UNIQUE = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
+
+
 def turns(path: Path) -> int:
     """A file descriptor to `flock`: whoever writes to the database waits there for its turn."""
     try:
@@ -57,6 +63,7 @@ class Connection:
     """A connection and its `Reader`. `until` is the time (`time.monotonic`) at which statements are stopped."""
 
     def __init__(self, path: Path, *, synchronous: str = "FULL", inline: bool = False, limit: float = 0.05, readonly: bool = True) -> None:
+        self._readonly = readonly
         if sqlite3.sqlite_version_info < _OLDEST:
             raise Unavailable(f"Python was built with SQLite {sqlite3.sqlite_version}; {'.'.join(map(str, _OLDEST))} or newer is needed.")
         try:
@@ -65,7 +72,7 @@ class Connection:
             self._raw.executescript(_SETTINGS.format(busy=int(_BUSY * 1000), synchronous=synchronous))
             self._raw.execute("PRAGMA query_only = ON" if readonly else "PRAGMA journal_mode = WAL").fetchall()
         except sqlite3.Error as error:
-            _fail(error)
+            self._fail(error)
         self._raw.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
         self._execute = self._raw.cursor().execute
         self._inline = inline
@@ -98,7 +105,7 @@ class Connection:
         try:
             return self._execute(plan.text, values).fetchall()
         except sqlite3.Error as error:
-            _fail(error)
+            self._fail(error)
 
     def run(self, plan: Plan, binds: dict[str, object]) -> int:
         """Rows touched by an INSERT, UPDATE or DELETE."""
@@ -113,18 +120,36 @@ class Connection:
             touched: int = self._execute("SELECT changes()").fetchone()[0]  # the module does not count what starts with WITH
             return touched
         except sqlite3.Error as error:
-            _fail(error)
+            self._fail(error)
 
     def command(self, text: str) -> list[Any]:
         """Run BEGIN, COMMIT, a PRAGMA and their like."""
         try:
             return self._execute(text).fetchall()
         except sqlite3.Error as error:
-            _fail(error)
+            self._fail(error)
 
     def rollback(self) -> None:
         if self._raw.in_transaction:
             self._raw.rollback()
+
+    def _fail(self, error: sqlite3.Error) -> NoReturn:
+        """Raise what an error of the driver means."""
+        name: str = getattr(error, "sqlite_errorname", "")
+        if name in _UNIQUE:
+            columns = [column.rpartition(".") for column in str(error).rpartition(": ")[2].split(", ")]
+            raise UniqueViolation(columns[0][0], [column for _, _, column in columns]) from error
+        if name == "SQLITE_CONSTRAINT_FOREIGNKEY":
+            raise ForeignKeyViolation from error
+        if name == "SQLITE_INTERRUPT":
+            raise TooSlow from error
+        if name in _FULL:
+            raise StorageFull("No space is left for the database; nothing was lost. Reading goes on.") from error
+        if name in _DAMAGED:
+            raise Unavailable(f"The database is damaged or not one ({error}); restore it from a backup.") from error
+        if name.startswith(_LATER) and not (self._readonly and name == "SQLITE_READONLY"):  # a reader that writes is a bug
+            raise Unavailable(f"The database cannot do this right now ({error}); try again.") from error
+        raise error
 
     @property
     def in_transaction(self) -> bool:
@@ -132,28 +157,6 @@ class Connection:
 
     def close(self) -> None:
         self._raw.close()
-
-
-_FULL = {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}
-_LATER = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PROTOCOL", "SQLITE_NOLFS")
-_UNIQUE = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
-
-
-def _fail(error: sqlite3.Error) -> NoReturn:
-    """Raise what an error of the driver means."""
-    name: str = getattr(error, "sqlite_errorname", "")
-    if name in _UNIQUE:
-        columns = [column.rpartition(".") for column in str(error).rpartition(": ")[2].split(", ")]
-        raise UniqueViolation(columns[0][0], [column for _, _, column in columns]) from error
-    if name == "SQLITE_CONSTRAINT_FOREIGNKEY":
-        raise ForeignKeyViolation from error
-    if name == "SQLITE_INTERRUPT":
-        raise TooSlow from error
-    if name in _FULL:
-        raise StorageFull("No space is left for the database; nothing was lost. Reading goes on.") from error
-    if name.startswith(_LATER):
-        raise Unavailable(f"The database cannot do this right now ({error}); try again.") from error
-    raise error
 
 
 def revision(path: Path) -> str | None:
