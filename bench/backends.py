@@ -27,17 +27,22 @@ class Backends:
         self._weed: Server | None = None
         self._endpoint = ""
         self._postgres: Any = None
+        self._databases = 0
 
     def postgres(self) -> str:
-        """URL of an empty database on a running server."""
-        folder = self._folder / "postgres"
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o755)
-        try:
-            self._postgres = get_server(folder / "data")
-        except Exception as error:  # the wheel raises what its subprocesses raise
-            raise Missing(f"PostgreSQL from the wheel does not start: {error}") from error
-        return str(self._postgres.get_uri())
+        """URL of a new, empty database on a running server."""
+        if self._postgres is None:
+            folder = self._folder / "postgres"
+            folder.mkdir()
+            folder.chmod(0o755)
+            try:
+                self._postgres = get_server(folder / "data")
+            except Exception as error:  # the wheel raises what its subprocesses raise
+                raise Missing(f"PostgreSQL from the wheel does not start: {error}") from error
+        self._databases += 1
+        name = f"bench{self._databases}"
+        self._postgres.psql(f"CREATE DATABASE {name};")
+        return str(self._postgres.get_uri(database=name))
 
     def s3_settings(self, prefix: str) -> dict[str, Any]:
         """The `storage` section of a config.yml: one bucket, a root folder per server."""

@@ -5,8 +5,7 @@
  * PATH "@FILE": a path per line; each is asked for once and the run ends with the list (SECONDS is then a cap).
  * EXPECTED: length every body must have, -1: any. For HEAD it is the length that Content-Length must tell.
  * Prints one JSON object: requests, non2xx, resets, short, bytes, seconds, p50_us, p99_us, cpu_s.
- * A 3xx counts as good when EXPECTED is -3 (redirect rows). LOAD_BODY in the environment names a text file: the body of every
- * request (seeding; its Content-Length must be among the headers).
+ * A 3xx counts as good when EXPECTED is -3 (redirect rows).
  * Called by bench/clients.py, which compiles it.
  */
 #define _GNU_SOURCE
@@ -201,20 +200,10 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static char *read_body(void) {
-    const char *path = getenv("LOAD_BODY");
-    if (!path) return "";
-    FILE *file = fopen(path, "r");
-    char *body = calloc(1, 1 << 20);
-    if (!file || !body || !fread(body, 1, (1 << 20) - 1, file)) fail(path);
-    fclose(file);
-    return body;
-}
-
-static void add_request(const char *method, const char *path, const char *tail, const char *body) {
+static void add_request(const char *method, const char *path, const char *tail) {
     requests = realloc(requests, (request_count + 1) * sizeof *requests);
     request_lengths = realloc(request_lengths, (request_count + 1) * sizeof *request_lengths);
-    int n = asprintf(&requests[request_count], "%s %s HTTP/1.1\r\n%s\r\n%s", method, path, tail, body);
+    int n = asprintf(&requests[request_count], "%s %s HTTP/1.1\r\n%s\r\n", method, path, tail);
     if (n < 0) fail("asprintf");
     request_lengths[request_count++] = (size_t)n;
 }
@@ -223,9 +212,9 @@ static void read_requests(int argc, char **argv) {
     char tail[8192];
     int used = snprintf(tail, sizeof tail, "Host: %s:%s\r\nUser-Agent: bench\r\n", argv[1], argv[2]);
     for (int i = 8; i < argc; i++) used += snprintf(tail + used, sizeof tail - (size_t)used, "%s\r\n", argv[i]);
-    const char *path = argv[6], *body = read_body();
+    const char *path = argv[6];
     if (*path != '@') {
-        add_request(argv[5], path, tail, body);
+        add_request(argv[5], path, tail);
         return;
     }
     list_mode = 1;
@@ -234,7 +223,7 @@ static void read_requests(int argc, char **argv) {
     char line[2048];
     while (fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
-        if (*line) add_request(argv[5], line, tail, body);
+        if (*line) add_request(argv[5], line, tail);
     }
     fclose(file);
 }

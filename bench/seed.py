@@ -1,8 +1,8 @@
 """The same bytes for everybody.
 
-Images go through each server's API. The 10,000 tags and 2,000 repositories of the list rows go through our API too; for
-docker-registry, which would need minutes, they are written straight into its tree. nginx gets hard links to the blobs of
-docker-registry, in folders named like the URLs.
+Images go through each server's API. The 10,000 tags and 2,000 repositories of the list rows are written where each side keeps
+them: folders of its tree for docker-registry, rows for us. nginx gets hard links to the blobs of docker-registry, in folders
+named like the URLs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import hashlib
 import http.client
 import json
 import os
-import subprocess
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
 
-from bench.clients import MIB, TOOLS
-from bench.servers import HOST, MANIFEST, Server
+from bench import seed_rows
+from bench.clients import MIB
+from bench.servers import MANIFEST, Server
 
 APP, TAGS = "bench/app", "bench/tags"
 TAG_COUNT, REPOSITORY_COUNT, COLD_COUNT = 10_000, 2_000, 64
@@ -122,45 +123,28 @@ def repository_names() -> list[str]:
     return [f"catalog/r{number:04d}" for number in range(REPOSITORY_COUNT)]
 
 
-def lists_through_api(server: Server, seed: Seed, folder: Path) -> None:
-    """Tags and repositories over our API: mounts and manifest puts, 16 connections."""
-    body = folder / "small.json"
-    body.write_bytes(seed.body("small"))
-    repositories = [*repository_names(), TAGS]
-    for name in ("config", "4k"):
-        _each(server, folder, "POST", [f"/v2/{r}/blobs/uploads/?mount={seed.digests[name]}&from={APP}" for r in repositories])
-    puts = [f"/v2/{name}/manifests/latest" for name in repository_names()] + [f"/v2/{TAGS}/manifests/{tag}" for tag in tag_names()]
-    _each(server, folder, "PUT", puts, body)
-
-
-def _each(server: Server, folder: Path, method: str, paths: list[str], body: Path | None = None) -> None:
-    (folder / "paths").write_text("\n".join(paths))
-    command = [str(TOOLS / "load"), HOST, str(server.port), "16", "120", method, f"@{folder}/paths", "-1"]
-    command += [f"{name}: {value}" for name, value in server.headers.items()]
-    command += [f"Content-Length: {body.stat().st_size if body else 0}", f"Content-Type: {MANIFEST}"]
-    environment = {**os.environ, **({"LOAD_BODY": str(body)} if body else {})}
-    told = json.loads(subprocess.run(command, capture_output=True, check=True, env=environment).stdout)
-    if told["requests"] != len(paths) or told["non2xx"] or told["resets"]:
-        raise RuntimeError(f"{server.name}: seeding by {method}: {told}")
+def lists_into_database(root: Path, seed: Seed) -> None:
+    """Tags and repositories as rows; the server may be running."""
+    body = seed.body("small")
+    digest = b"\0" + bytes.fromhex(seed.digests["small"].partition(":")[2])
+    with seed_rows.Rows(root / "_cargohold/cargohold.db") as rows:
+        rows.repositories(repository_names())
+        owner = rows.repositories([TAGS])[0]
+        manifest_id = rows.manifests(owner, [body], [digest])[0]
+        rows.tags(owner, tag_names(), repeat(manifest_id))
 
 
 def _tree(root: Path) -> Path:
     return root / "docker/registry/v2"
 
 
-def lists_into_tree(root: Path, seed: Seed) -> None:
-    """The same names as `lists_through_api` gives, written where registry:2 keeps them; only what its lists walk over."""
-    digest = seed.digests["small"]
-    for name, tags in [(TAGS, tag_names()), *((name, ["latest"]) for name in repository_names())]:
-        repository = f"{_tree(root)}/repositories/{name}"
-        os.makedirs(f"{repository}/_layers")
-        os.makedirs(f"{repository}/_manifests/tags")
-        for tag in tags:
-            folder = f"{repository}/_manifests/tags/{tag}"
-            os.mkdir(folder)
-            os.mkdir(f"{folder}/current")
-            with open(f"{folder}/current/link", "w") as link:
-                link.write(digest)
+def lists_into_tree(root: Path) -> None:
+    """The same names where registry:2 looks for them; only the folders that its lists walk over."""
+    repositories = f"{_tree(root)}/repositories"
+    for name in [TAGS, *repository_names()]:
+        os.makedirs(f"{repositories}/{name}/_layers")
+    for tag in tag_names():
+        os.makedirs(f"{repositories}/{TAGS}/_manifests/tags/{tag}")
 
 
 def blob_file(root: Path, digest: str) -> Path:

@@ -39,6 +39,7 @@ class Stage:
         self.credentials = Credentials(self.folder)
         self.seed = seed.make()
         self._servers: dict[str, Server] = {}
+        self._listed = False
         self._backends = backends.Backends(self.folder)
         self._makers: dict[str, Callable[[str], Server]] = {
             REGISTRY: self._docker_registry,
@@ -74,6 +75,19 @@ class Stage:
             self._servers[name] = self._makers[name](name)
         return self._servers[name]
 
+    def lists(self) -> None:
+        """Tags and repositories for the list rows, on both sides; once."""
+        if self._listed:
+            return
+        self.server(REGISTRY)
+        seed.lists_into_tree(self._root(REGISTRY))
+        self.server(OURS)
+        if self.self_check:
+            seed.lists_into_tree(self._root(OURS))
+        else:
+            seed.lists_into_database(self._root(OURS), self.seed)
+        self._listed = True
+
     def stop(self, name: str) -> None:
         if server := self._servers.pop(name, None):
             server.stop()
@@ -93,9 +107,7 @@ class Stage:
 
     def _docker_registry(self, name: str) -> Server:
         root = self._root(name)
-        server = self._image(docker_registry(name, self.folder, root), cold=True)
-        seed.lists_into_tree(root, self.seed)
-        return server
+        return self._image(docker_registry(name, self.folder, root), cold=True)
 
     def _tuned(self, name: str) -> Server:
         self.server(REGISTRY)
@@ -113,12 +125,7 @@ class Stage:
         return nginx(name.replace(" ", "-"), self.folder, self.folder / "www", tls=self.credentials)
 
     def _cargohold(self, name: str) -> Server:
-        server = self._image(self._ours(name), cold=True)
-        if self.self_check:
-            seed.lists_into_tree(self._root(name), self.seed)
-        else:
-            seed.lists_through_api(server, self.seed, self.folder)
-        return server
+        return self._image(self._ours(name), cold=True)
 
     def _ours(
         self,

@@ -68,6 +68,8 @@ def _catalog(seed: Seed) -> Request:
 
 
 def _run(op: str, request: Callable[[Seed], Request], names: tuple[str, ...], seconds: float, stage: Stage) -> Series:
+    if op.endswith("-page"):
+        stage.lists()
     return loaded(stage, op, request(stage.seed), names, ours=OURS, seconds=seconds)
 
 

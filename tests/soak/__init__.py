@@ -1,0 +1,1 @@
+"""The slow runs of `make soak`."""
