@@ -133,14 +133,14 @@ def test_a_cut_upload_is_told_to_the_handler(server: Running, framing: str, how:
     assert server.app.gone == before + 1
 
 
-def test_a_body_that_stops_is_cut_after_its_time(ours: Running) -> None:
-    client = ours.client(timeout=8)
-    before = ours.app.gone
+def test_a_body_that_stops_is_cut_after_its_time(server: Running) -> None:
+    client = server.client(timeout=8)
+    before = server.app.gone
     client.send(put("/v2/leaving", "Content-Length: 1000") + b"hello")
     begin = time.monotonic()
     assert client.closed()
     assert 0.8 < time.monotonic() - begin < 4
-    assert ours.app.gone == before + 1
+    assert server.app.gone == before + 1
 
 
 def test_a_body_that_breaks_in_the_middle_is_400(server: Running) -> None:

@@ -403,6 +403,12 @@ class Connection(HttpToolsProtocol):
     def idle(self) -> bool:
         return (self.cycle is None or self.cycle.response_complete) and self.active is None and not self.pipeline
 
+    def _waits_for_body(self) -> bool:
+        if self.active is not None:
+            return self.active.waiting
+        cycle = self.cycle  # an ASGI app does not tell whether it reads: not paused means that it could take more
+        return cycle is not None and not cycle.response_complete and cycle.more_body and not self.flow.read_paused
+
     def _unacknowledged(self) -> int:
         """Bytes that the kernel still holds for the peer: a slow reader moves here long before the socket is writable again."""
         socket = self.transport.get_extra_info("socket")
@@ -427,8 +433,7 @@ class Connection(HttpToolsProtocol):
         mark = self.total_moved - buffered - (self._unacknowledged() if buffered or self.send_waiter is not None else 0)
         if mark != self.mark:
             self.mark, self.touched = mark, now
-        exchange = self.active
-        if buffered or self.send_waiter is not None or (exchange is not None and exchange.waiting):
+        if buffered or self.send_waiter is not None or self._waits_for_body():
             if now - self.touched > http.idle_timeout:
                 transport.abort()
         elif self.idle():
