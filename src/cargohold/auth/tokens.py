@@ -28,8 +28,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jwa import JWSAlgModel
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from cargohold.auth.identity import Actor, Grant, Kind
 from cargohold.auth.recent import Recent
@@ -245,6 +245,8 @@ class Verifier:
             raise TokenInvalid("it is for another service")
         if now >= claims.exp + self._leeway:
             raise TokenInvalid("it has expired")
+        if claims.sub and "\0" in claims.sub:
+            raise TokenInvalid("its subject is no name")
         if claims.nbf is not None and now < claims.nbf - self._leeway:
             raise TokenInvalid("it is not valid yet")
         return claims

@@ -29,6 +29,8 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 _KNOWN = IMAGES | INDEXES | {OCI_ARTIFACT}
 _SCHEMA1 = re.compile(r"application/vnd\.docker\.distribution\.manifest\.v1\+(json|prettyjws)")
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+_NUL = "\0"
+"""PostgreSQL stores no text with it, and no name or type has one."""
 _FOREIGN_DOCKER = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 _SCHEMA1_REFUSED = (
     "manifest schema version 1 is not supported: it was retired by docker in 2019. Push again with a docker of version 1.10 or newer"
@@ -165,7 +167,7 @@ def _descriptor(value: object, field: str) -> Descriptor:
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63:
         raise ManifestInvalid(f"{field}.size must be a whole number of bytes", field=f"{field}.size")
     media_type = value.get("mediaType")
-    if not isinstance(media_type, str) or not media_type:
+    if not isinstance(media_type, str) or not media_type or _NUL in media_type:
         raise ManifestInvalid(f"{field}.mediaType must be a media type", field=f"{field}.mediaType")
     try:
         digest = Digest.parse(str(value.get("digest", "")))
@@ -189,7 +191,7 @@ def _text(document: dict[str, Any], field: str) -> str:
     value = document.get(field)
     if value is None:
         return ""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _NUL in value:
         raise ManifestInvalid(f"{field} must be a text", field=field)
     return value
 

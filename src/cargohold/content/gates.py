@@ -31,6 +31,12 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True):
     before_delete: Sequence[PushGate] = ()
 
 
+async def admit_more(gates: Gates, actor: Actor, repository: RepoName) -> None:
+    """May more of a blob come in? Asked at every step of an upload: a registry may have become read-only while it was open."""
+    for gate in gates.before_push:
+        await gate(actor, repository, None)
+
+
 async def read_only(actor: Actor, repository: RepoName, reference: Reference | None) -> None:
     raise Unsupported("this registry is read-only", repository=repository)
 

@@ -10,7 +10,7 @@ from cargohold.content import tags
 from cargohold.errors import PageSizeInvalid
 from cargohold.http.call import Call
 from cargohold.http.replies import Headers, Reply
-from cargohold.registry.plane import Plane, query
+from cargohold.registry.plane import Plane, mark_of, query
 from cargohold.registry.render import JSON
 
 _DEFAULT = 100
@@ -24,7 +24,7 @@ async def list_repositories(plane: Plane, call: Call) -> Reply:
     count = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else min(_DEFAULT, cap)
     if count > cap or (text.isascii() and text.isdigit() and len(text) >= 19):
         raise PageSizeInvalid(f"n is at most {cap}", n=text, limit=cap)
-    names, more = await tags.catalog(plane.store, asked.get("last", ""), count) if count else ([], False)
+    names, more = await tags.catalog(plane.store, mark_of(asked), count) if count else ([], False)
     headers: Headers = [JSON]
     if more:
         headers.append(link(plane, call, "/v2/_catalog", {"last": names[-1], "n": str(count)}))

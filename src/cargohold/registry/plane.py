@@ -49,6 +49,11 @@ def query(call: Call) -> dict[str, str]:
     return found
 
 
+def mark_of(asked: dict[str, str]) -> str:
+    """`last`: the list goes on behind it. No name holds a NUL, so what stands before one sorts the same."""
+    return asked.get("last", "").partition("\0")[0]
+
+
 def digest_of(text: str) -> Digest:
     try:
         return Digest.parse(text)

@@ -15,7 +15,7 @@ async def list_referrers(plane: Plane, call: Call, name: RepoName, ref: str) -> 
     """The Content-Type carries no charset: oras compares the whole text. `last` is ours: the mark of the page before."""
     subject = digest_of(ref)
     asked = query(call)
-    artifact_type = asked.get("artifactType") or None
+    artifact_type = asked.get("artifactType", "").replace("\0", "\ufffd") or None  # a type with a NUL is no manifest's
     last = asked.get("last", "")
     after = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else 0
     found, mark = await referrers.page(plane.store, name, subject, artifact_type, after)

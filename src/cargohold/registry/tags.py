@@ -10,7 +10,7 @@ from cargohold.http.call import Call
 from cargohold.http.replies import Headers, Reply
 from cargohold.names import RepoName
 from cargohold.registry.catalog import link
-from cargohold.registry.plane import Plane, query
+from cargohold.registry.plane import Plane, mark_of, query
 from cargohold.registry.render import JSON
 
 
@@ -21,7 +21,7 @@ async def list_tags(plane: Plane, call: Call, name: RepoName) -> Reply:
         if not (asked["n"].isascii() and asked["n"].isdigit()):
             raise PageSizeInvalid("n is a whole number, 0 or more", n=asked["n"])
         count = min(int(asked["n"][:12]), plane.store.limits.tags_page)
-    found, more = await tags.page(plane.store, name, asked.get("last", ""), count)
+    found, more = await tags.page(plane.store, name, mark_of(asked), count)
     headers: Headers = [JSON]
     if more and found:
         headers.append(link(plane, call, f"/v2/{name}/tags/list", {"last": found[-1], "n": str(count)}))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from cargohold.content import blobs, sessions, uploads
+from cargohold.content.gates import admit_more
 from cargohold.content.queries.uploads import Session
 from cargohold.errors import DigestInvalid, SizeInvalid, UploadRangeInvalid
 from cargohold.http.call import Call
@@ -36,6 +37,7 @@ async def start(plane: Plane, call: Call, name: RepoName) -> Reply:
 async def append(plane: Plane, call: Call, name: RepoName, ref: str) -> Reply:
     """PATCH. A Content-Range that does not start where the session stands writes nothing: 416 with the true Range."""
     session = await sessions.find_open(plane.store, actor(call), name, upload_of(ref))
+    await admit_more(plane.store.gates, actor(call), name)
     try:
         _check_range(call, session)
         session = await uploads.append(plane.store, session, uploads.body_of(call))
@@ -48,6 +50,7 @@ async def finish(plane: Plane, call: Call, name: RepoName, ref: str) -> Reply:
     """PUT with `digest`: the last bytes, the whole blob, or nothing but the word that all is there."""
     upload = upload_of(ref)
     session = await sessions.find(plane.store, actor(call), name, upload)
+    await admit_more(plane.store.gates, actor(call), name)
     asked = query(call)
     if "digest" not in asked:
         raise DigestInvalid("the query has no digest", field="digest")
