@@ -108,6 +108,7 @@ def test_a_line_of_no_use_is_named_by_its_number_and_never_quoted(make: Make) ->
         (line("empty", ""), "empty", ""),
         (line("née", "pässe"), "née", "pässe"),
     ],
+    ids=["apache", "a colon in it", "long", "longer than counts", "go", "empty", "not ASCII"],
 )
 async def test_a_right_password_is_a_user_who_may_do_everything(make: Make, stored: str, name: str, password: str) -> None:
     actor = await admit(make(stored), call(basic(name, password)), PULL)

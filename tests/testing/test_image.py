@@ -36,7 +36,7 @@ def test_a_registry_can_read_it(name: str) -> None:
         assert parse(part.body, part.media_type, depth=64, references=1000).media_type == part.media_type
 
 
-@pytest.mark.parametrize("name", set(ALL) - {"foreign", "foreign oci"})
+@pytest.mark.parametrize("name", [name for name in ALL if "foreign" not in name])
 def test_everything_it_names_is_in_it(name: str) -> None:
     for part in ALL[name].everything():
         held = {item.digest for item in part.blobs} | {child.digest for child in part.children}
