@@ -6,7 +6,6 @@ It passes the same contract suite as the others. One process only: two workers w
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from itertools import count
 
 from cargohold.errors import UploadUnknown
 from cargohold.storage.driver import Content, Entry, Finding, Remember, Segment, Small, Stat, Verify
@@ -25,13 +24,12 @@ class MemoryDriver:
     records = False
 
     def __init__(self) -> None:
-        self._objects: dict[str, tuple[bytes, int]] = {}
+        self._objects: dict[str, bytes] = {}
         self._uploads: dict[str, _Staged] = {}
-        self._marks = count(1)
 
     async def put(self, objects: Sequence[Small]) -> None:
         for key, data in objects:
-            self._objects[key] = (bytes(data), next(self._marks))
+            self._objects[key] = bytes(data)
 
     async def write(
         self, key: str, chunks: AsyncIterator[bytes], *, verify: Verify, remember: Remember, links: Sequence[Small] = ()
@@ -46,18 +44,17 @@ class MemoryDriver:
     async def read(self, key: str, start: int = 0, end: int | None = None) -> Content | None:
         if key not in self._objects:
             return None
-        data = self._objects[key][0]
+        data = self._objects[key]
         return Content(self._stat(key), _pieces(data, start, len(data) if end is None else min(end, len(data))))
 
     async def head(self, key: str) -> Stat | None:
         return self._stat(key) if key in self._objects else None
 
     def _stat(self, key: str) -> Stat:
-        data, mark = self._objects[key]
-        return Stat(len(data), mark)
+        return Stat(len(self._objects[key]), 0)
 
     async def copy(self, source: str, target: str) -> None:
-        await self.put([Small(target, self._objects[source][0])])
+        await self.put([Small(target, self._objects[source])])
 
     async def delete(self, keys: Sequence[str]) -> list[str]:
         for key in keys:
@@ -67,7 +64,7 @@ class MemoryDriver:
     async def list(self, prefix: str, after: str = "") -> AsyncIterator[Entry]:
         for key in sorted(key for key in self._objects if key.startswith(prefix) and key > after):
             if key in self._objects:
-                yield Entry(key, len(self._objects[key][0]))
+                yield Entry(key, len(self._objects[key]))
 
     async def list_dirs(self, prefix: str) -> AsyncIterator[str]:
         below = {key[len(prefix) :].partition("/") for key in self._objects if key.startswith(prefix)}
@@ -104,7 +101,7 @@ class MemoryDriver:
         if len(staged.data) >= size and (upload in self._uploads or size == 0):
             await self.put([Small(key, bytes(staged.data[:size])), *links])
             self._uploads.pop(upload, None)
-        elif key in self._objects and len(self._objects[key][0]) == size:
+        elif key in self._objects and len(self._objects[key]) == size:
             await self.put(links)
         else:
             raise UploadUnknown

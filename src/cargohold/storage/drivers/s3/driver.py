@@ -81,17 +81,19 @@ class S3Driver:
         self, key: str, chunks: AsyncIterator[bytes], *, verify: Verify, remember: Remember, links: Sequence[Small] = ()
     ) -> Stat:
         self._breaker.admit()
-        start = bytearray()
+        head = [bytearray()]
         async for chunk in chunks:
-            start += chunk
-            if len(start) > self.segment:
+            head[0] += chunk
+            if len(head[0]) > self.segment:
                 break
         else:
             verify()
-            await self.put([Small(key, bytes(start)), *links])
-            return Stat(len(start), 0)
+            await self.objects.put(key, head[0])
+            await self.put(links)
+            return Stat(len(head[0]), 0)
         async with self._multipart(key, remember) as upload:
-            size = await self._send_parts(key, upload, start, chunks, verify)
+            # Popped, so that this frame does not hold the first segment while all others pass.
+            size = await self._send_parts(key, upload, head.pop(), chunks, verify)
         return await self._seal(key, size, links)
 
     async def _send_parts(self, key: str, upload: str, waiting: bytearray, chunks: AsyncIterator[bytes], verify: Verify) -> int:
