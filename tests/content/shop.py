@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -29,6 +30,11 @@ class Pieces:
             yield piece
         if self._cut:
             raise ClientGone
+
+
+def noise(store: Store, segments: int, more: int = 0) -> bytes:
+    """So many segments of the store's driver, and so many bytes beside them."""
+    return os.urandom(segments * store.driver.segment + more)
 
 
 def in_pieces(data: bytes, size: int = 100_000) -> Pieces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Sequence
@@ -20,20 +21,24 @@ from cargohold.errors import BlobUnknown, Corrupt, ManifestUnknown, UploadUnknow
 from cargohold.names import Digest, RepoName, Tag
 from cargohold.storage import keys
 from cargohold.storage.driver import Small
-from tests.content.shop import OTHER, REPO, image, in_pieces, push_blob, push_image, start, stored
+from tests.content.conftest import on_files
+from tests.content.shop import OTHER, REPO, image, in_pieces, noise, push_blob, push_image, start, stored
 
 
 async def lay_out(store: Store, name: RepoName, tag_names: Sequence[str], layers: Sequence[bytes]) -> Digest:
     """An image as registry:2 writes it: files only, no rows."""
     body = image(b"{}", layers)
     digest = Digest.of(body)
+
+    def tag_history(name: RepoName, tag: Tag) -> str:
+        return keys.tag_history(name, tag, digest)
+
     small = [Small(keys.blob(Digest.of(data)), data) for data in (b"{}", *layers, body)]
     small += [Small(keys.layer(name, Digest.of(data)), Digest.of(data).encode()) for data in (b"{}", *layers)]
     small.append(Small(keys.revision(name, digest), digest.encode()))
-    for text in tag_names:
-        small.append(Small(keys.tag_history(name, Tag(text), digest), digest.encode()))
-        small.append(Small(keys.tag_current(name, Tag(text)), digest.encode()))
     await store.driver.put(small)
+    links = [Small(key(name, Tag(text)), digest.encode()) for text in tag_names for key in (tag_history, keys.tag_current)]
+    await asyncio.gather(*(store.driver.put(links[start : start + 40]) for start in range(0, len(links), 40)))
     return digest
 
 
@@ -179,6 +184,7 @@ async def faults(store: Store, *, repair: bool = False) -> list[Fault]:
     return [fault async for fault in check(store, repair=repair)]
 
 
+@on_files
 async def test_corrupt_bytes_are_never_served(store: Store, data_folder: Path) -> None:
     data = os.urandom(1000)
     digest = await push_blob(store, data)
@@ -196,6 +202,7 @@ async def test_corrupt_bytes_are_never_served(store: Store, data_folder: Path) -
     assert (await blobs.find(store, REPO, digest)).size == 1000
 
 
+@on_files
 async def test_touched_file_with_the_same_bytes_is_believed_again(store: Store, data_folder: Path) -> None:
     digest = await push_blob(store, b"data")
     os.utime(data_folder / keys.blob(digest), (1, 1))
@@ -203,17 +210,20 @@ async def test_touched_file_with_the_same_bytes_is_believed_again(store: Store, 
     assert (await blobs.find(store, REPO, digest)).mark == 10**9
 
 
-async def test_fsck_finds_each_fault_and_repairs_what_it_can(store: Store, data_folder: Path) -> None:
+async def test_fsck_finds_each_fault_and_repairs_what_it_can(store: Store) -> None:
     digest = await push_image(store, "v1", b"layer", b"flipped")
     layer, flipped = Digest.of(b"layer"), Digest.of(b"flipped")
     await push_blob(store, b"missing")
     assert await faults(store) == []
-    (data_folder / keys.blob(flipped)).write_bytes(b"FLIPPED")
-    (data_folder / keys.blob(Digest.of(b"missing"))).unlink()
-    (data_folder / keys.layer(REPO, layer)).write_bytes(b"")
-    (data_folder / keys.revision(REPO, digest)).unlink()
-    (data_folder / keys.tag_current(REPO, Tag("v1"))).write_bytes(b"sha256:00")
-    (data_folder / keys.blob(digest)).write_bytes(b"{}")
+    await store.driver.put(
+        [
+            Small(keys.blob(flipped), b"FLIPPED"),
+            Small(keys.layer(REPO, layer), b""),
+            Small(keys.tag_current(REPO, Tag("v1")), b"sha256:00"),
+            Small(keys.blob(digest), b"{}"),
+        ]
+    )
+    await store.driver.delete([keys.blob(Digest.of(b"missing")), keys.revision(REPO, digest)])
     await store.driver.put([Small(keys.tag_current(REPO, Tag("stray")), digest.encode())])
     expected = ["blob-corrupt", "blob-missing", "layer-link", "manifest-missing", "revision-link", "stray-link", "tag-link"]
     assert sorted(fault.finding for fault in await faults(store)) == expected
@@ -229,7 +239,7 @@ async def test_sweeper_takes_idle_and_done_uploads(store: Store, monkeypatch: py
     done, idle, kept = await start(store), await start(store), await start(store)
     session = await uploads.append(store, await sessions.find(store, ANYONE, REPO, done), in_pieces(b"abc"))
     await uploads.finish(store, ANYONE, session, Digest.of(b"abc"), "request")
-    await uploads.append(store, await sessions.find(store, ANYONE, REPO, idle), in_pieces(os.urandom(2 << 20)))
+    await uploads.append(store, await sessions.find(store, ANYONE, REPO, idle), in_pieces(noise(store, 2)))
     assert await sweeper.sweep(store, 3600) == 0
     now = utc_now()
     monkeypatch.setattr(sweeper, "utc_now", lambda: now + sweeper.KEEP_DONE * 2)

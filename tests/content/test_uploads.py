@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from cargohold.auth.identity import ANYONE, Actor, Kind
-from cargohold.content import sessions, uploads
+from cargohold.content import blobs, sessions, uploads
 from cargohold.content.queries import uploads as rows
 from cargohold.content.sessions import TAIL
 from cargohold.content.store import Store, utc_now
@@ -18,37 +18,37 @@ from cargohold.errors import BlobUnknown, CargoholdError, DigestInvalid, UploadR
 from cargohold.http.call import ClientGone
 from cargohold.names import Digest
 from cargohold.storage import keys
-from tests.content.shop import OTHER, REPO, Pieces, in_pieces, push_blob, start, stored
+from tests.content.shop import OTHER, REPO, Pieces, in_pieces, noise, push_blob, start, stored
 
-MIB = 1 << 20
-SIZES = [0, 1, 1000, TAIL, TAIL + 1, MIB, 3 * MIB + 17]
+SIZES = [(0, 0), (0, 1), (0, 1000), (0, TAIL), (0, TAIL + 1), (1, -1), (1, 0), (1, 1), (1, TAIL + 1), (2, 0), (3, 17)]
+"""Whole segments of the driver, and bytes beside them."""
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_patch_then_put_makes_the_blob(store: Store, size: int) -> None:
-    data = os.urandom(size)
+@pytest.mark.parametrize(("segments", "more"), SIZES)
+async def test_patch_then_put_makes_the_blob(store: Store, segments: int, more: int) -> None:
+    data = noise(store, segments, more)
     session = await sessions.find(store, ANYONE, REPO, await start(store))
     session = await uploads.append(store, session, in_pieces(data))
-    assert session.size == size
+    assert session.size == len(data)
     await uploads.finish(store, ANYONE, session, Digest.of(data), "request")
     blob = await store.blob(REPO, Digest.of(data))
     assert blob is not None
-    assert blob.size == size
+    assert blob.size == len(data)
     assert await stored(store, keys.blob(blob.digest)) == data
     assert await stored(store, keys.layer(REPO, blob.digest)) == blob.digest.encode()
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_whole_body_makes_the_blob(store: Store, size: int) -> None:
-    data = os.urandom(size)
+@pytest.mark.parametrize(("segments", "more"), SIZES)
+async def test_whole_body_makes_the_blob(store: Store, segments: int, more: int) -> None:
+    data = noise(store, segments, more)
     assert await stored(store, keys.blob(await push_blob(store, data))) == data
 
 
-@pytest.mark.parametrize("size", [1000, 3 * MIB])
-async def test_whole_body_with_other_bytes_leaves_nothing(store: Store, size: int) -> None:
+@pytest.mark.parametrize("segments", [0, 1, 3])
+async def test_whole_body_with_other_bytes_leaves_nothing(store: Store, segments: int) -> None:
     digest = Digest.of(b"something else")
     with pytest.raises(DigestInvalid):
-        await uploads.whole(store, ANYONE, REPO, digest, in_pieces(os.urandom(size)), "request")
+        await uploads.whole(store, ANYONE, REPO, digest, in_pieces(noise(store, segments, 1000)), "request")
     assert await store.blob(REPO, digest) is None
     assert await store.driver.head(keys.blob(digest)) is None
     assert await store.driver.head(keys.layer(REPO, digest)) is None
@@ -56,7 +56,7 @@ async def test_whole_body_with_other_bytes_leaves_nothing(store: Store, size: in
 
 async def test_many_pieces_over_two_workers(store: Store, second: Store) -> None:
     """Small and large PATCHes alternate between workers; neither has the other's hash state."""
-    parts = [os.urandom(size) for size in (10, 2 * MIB, 3, TAIL, MIB + 1, 0, 5)]
+    parts = [noise(store, *size) for size in ((0, 10), (2, 0), (0, 3), (0, TAIL), (1, 1), (0, 0), (0, TAIL + 9), (0, 5))]
     upload = await start(store)
     for number, part in enumerate(parts):
         worker = (store, second)[number % 2]
@@ -69,16 +69,16 @@ async def test_many_pieces_over_two_workers(store: Store, second: Store) -> None
 
 
 async def test_sha512_keeps_its_own_name(store: Store) -> None:
-    data = os.urandom(2 * MIB)
+    data = noise(store, 2)
     digest = Digest(f"sha512:{hashlib.sha512(data).hexdigest()}")
     session = await uploads.append(store, await sessions.find(store, ANYONE, REPO, await start(store)), in_pieces(data))
     await uploads.finish(store, ANYONE, session, digest, "request")
     assert await stored(store, keys.blob(digest)) == data
 
 
-@pytest.mark.parametrize("size", [100, 2 * MIB])
-async def test_wrong_digest_leaves_the_session_open(store: Store, size: int) -> None:
-    data = os.urandom(size)
+@pytest.mark.parametrize("segments", [0, 2])
+async def test_wrong_digest_leaves_the_session_open(store: Store, segments: int) -> None:
+    data = noise(store, segments, 100)
     upload = await start(store)
     session = await uploads.append(store, await sessions.find(store, ANYONE, REPO, upload), in_pieces(data))
     with pytest.raises(DigestInvalid) as caught:
@@ -99,11 +99,11 @@ async def test_put_may_be_repeated_for_the_same_digest(store: Store) -> None:
         await sessions.find_open(store, ANYONE, REPO, upload)
 
 
-@pytest.mark.parametrize("size", [1000, 2 * MIB + 5])
-async def test_client_that_vanishes_can_go_on(store: Store, second: Store, size: int) -> None:
-    data = os.urandom(size)
+@pytest.mark.parametrize(("segments", "more"), [(0, 1000), (1, 0), (2, 5)])
+async def test_client_that_vanishes_can_go_on(store: Store, second: Store, segments: int, more: int) -> None:
+    data = noise(store, segments, more)
     upload = await start(store)
-    first = data[: size // 2]
+    first = data[: len(data) // 2]
     with pytest.raises(ClientGone):
         await uploads.append(store, await sessions.find(store, ANYONE, REPO, upload), Pieces([first], cut=True))
     session = await sessions.find(second, ANYONE, REPO, upload)
@@ -127,7 +127,7 @@ async def test_session_is_nobody_elses(store: Store) -> None:
 async def test_stale_view_of_the_offset_writes_nothing(store: Store) -> None:
     stale = await sessions.find(store, ANYONE, REPO, await start(store))
     await uploads.append(store, stale, in_pieces(b"first"))
-    for late in (b"second", os.urandom(2 * MIB)):
+    for late in (b"second", noise(store, 2)):
         with pytest.raises(UploadRangeInvalid) as caught:
             await uploads.append(store, stale, in_pieces(late))
         assert caught.value.offset == 5
@@ -139,11 +139,11 @@ async def test_owner_without_its_lease_stops(store: Store, second: Store) -> Non
     """A worker that stalled past its lease finds another fence and changes no row."""
     session = await sessions.find(store, ANYONE, REPO, await start(store))
     past = utc_now() - timedelta(seconds=1)
-    fence = await store.db.write(rows.take, session.id, 0, utc_now(), past)
-    assert fence is not None
-    zombie = Writer(store, session, fence, session_hash())
-    await zombie.write(b"a" * (2 * MIB))
-    after = await uploads.append(second, session, in_pieces(b"b" * (2 * MIB)))
+    taken = await store.db.write(rows.take, session.id, 0, utc_now(), past)
+    assert taken is not None
+    zombie = Writer(store, session, taken.fence, session_hash())
+    await zombie.write(b"a" * (2 * store.driver.segment))
+    after = await uploads.append(second, session, in_pieces(b"b" * (2 * store.driver.segment)))
     with pytest.raises(UploadRangeInvalid):
         await zombie.close()
     assert (await sessions.find(store, ANYONE, REPO, session.id)).size == after.size
@@ -154,7 +154,7 @@ def session_hash() -> hashlib._Hash:
 
 
 async def test_known_bytes_are_stored_once_and_linked_in_both(store: Store) -> None:
-    data = os.urandom(2 * MIB)
+    data = noise(store, 2)
     await push_blob(store, data)
     before = await store.driver.head(keys.blob(Digest.of(data)))
     session = await sessions.find(store, ANYONE, OTHER, await start(store, OTHER))
@@ -174,7 +174,7 @@ async def test_bytes_that_vanished_are_stored_again(store: Store) -> None:
 
 async def test_cancelled_session_is_gone_with_its_bytes(store: Store) -> None:
     upload = await start(store)
-    await uploads.append(store, await sessions.find(store, ANYONE, REPO, upload), in_pieces(os.urandom(2 * MIB)))
+    await uploads.append(store, await sessions.find(store, ANYONE, REPO, upload), in_pieces(noise(store, 2)))
     await sessions.cancel(store, ANYONE, REPO, upload)
     with pytest.raises(UploadUnknown):
         await sessions.find(store, ANYONE, REPO, upload)
@@ -190,13 +190,11 @@ async def test_error_of_the_driver_frees_the_session(store: Store, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(store.driver, "stage", full)
         with pytest.raises(CargoholdError, match="full"):
-            await uploads.append(store, session, in_pieces(os.urandom(3 * MIB)))
-    after = await uploads.append(store, await sessions.find(store, ANYONE, REPO, session.id), in_pieces(b"x" * MIB))
-    assert after.size == MIB
+            await uploads.append(store, session, in_pieces(noise(store, 3)))
+    after = await uploads.append(store, await sessions.find(store, ANYONE, REPO, session.id), in_pieces(b"x" * TAIL * 2))
+    assert after.size == TAIL * 2
 
 
 async def test_unknown_blob_is_unknown(store: Store) -> None:
-    from cargohold.content import blobs
-
     with pytest.raises(BlobUnknown):
         await blobs.find(store, REPO, Digest.of(b"never"))

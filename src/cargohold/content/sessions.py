@@ -2,14 +2,14 @@
 
     open --append--> open --finish--> done          (done answers a repeated PUT for ten minutes, then it is swept)
       |                |--bad digest--> open        nothing is lost: the client may send the right digest
-      |                `--assembling--> finishing --> done, or back to open by the next owner
-      `--cancel or expiry--> (gone)
+      |                `--assembling--> finishing --> done, or back to open by the next owner, who undoes what was begun
+      `--cancel or expiry--> dead --bytes removed--> (gone)
 
 Invariants
 - `size` is what is durable: staged segments, then up to TAIL bytes in the row. It never runs ahead of the disk.
 - A session answers only to the principal and the repository that opened it; to all others it does not exist.
-- Who appends holds the lease under a fence number. The lease ends by itself when its owner dies; a write under an older
-  fence changes no row, and its owner stops before the lease is over.
+- Who appends or finishes holds the lease under a fence number. The lease ends by itself when its owner dies; a write under an
+  older fence changes no row, so an owner that slept through its lease does no harm.
 
 Callers: registry/uploads.py, content/uploads.py, content/sweeper.py.
 """
@@ -18,22 +18,26 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from math import ceil
 
 from cargohold.auth.identity import Actor
 from cargohold.content.hashing import EMPTY_SHA256
 from cargohold.content.queries import uploads as rows
-from cargohold.content.queries.uploads import Session
+from cargohold.content.queries.uploads import Session, Taken
 from cargohold.content.store import Store, utc_now
-from cargohold.db.tables.uploads import DEAD, DONE
-from cargohold.errors import TooManyRequests, UploadRangeInvalid, UploadUnknown
+from cargohold.db.tables.uploads import DEAD, DONE, FINISHING
+from cargohold.errors import CargoholdError, TooManyRequests, Unavailable, UploadRangeInvalid, UploadUnknown
 from cargohold.names import RepoName, UploadId
+from cargohold.telemetry import log
 
 TAIL = 256 * 1024
 """Bytes that stay in the row: configs, signatures and small layers never touch a staging file."""
 
-OWNED = timedelta(seconds=60)
-"""How long a lease lasts; its owner renews it after a quarter of that."""
+OWNED = timedelta(seconds=15)
+"""How long a lease lasts; its owner renews it after a quarter of that. So long a client waits at most after its server died."""
 
 _PATIENCE = 5.0
 _POLL = 0.05
@@ -73,30 +77,107 @@ async def find_open(store: Store, actor: Actor, repository: RepoName, upload: Up
     return session
 
 
-async def take(store: Store, session: Session) -> int:
+@asynccontextmanager
+async def owned(store: Store, session: Session, *, renew: bool = True) -> AsyncIterator[int]:
+    """Own the session, under the fence that this gives, for one step; an error in the block lets go of it.
+
+    `renew`: as long as the block runs, however long that is. Without, the block renews while bytes come, so that a client that
+    comes back is not kept out by its own dead connection.
+    """
+    fence = await _take(store, session)
+    over = asyncio.Event()
+    keeper = asyncio.create_task(_renew_until(store, session.id, fence, over)) if renew else None
+    try:
+        yield fence
+    except BaseException:
+        over.set()
+        await asyncio.shield(_release(store, session.id, fence))
+        raise
+    finally:
+        over.set()
+        if keeper is not None:
+            await asyncio.gather(keeper, return_exceptions=True)
+
+
+async def _take(store: Store, session: Session) -> int:
     """The fence under which the caller now owns the session. Waits a little for an owner that is about to let go."""
     deadline = asyncio.get_running_loop().time() + _PATIENCE
     while True:
         now = utc_now()
-        fence = await store.db.note(rows.take, session.id, session.size, now, now + OWNED)
-        if fence is not None:
-            return fence
+        taken = await store.db.note(rows.take, session.id, session.size, now, now + OWNED)
+        if taken is not None:
+            if taken.handle:
+                await _undo(store, session, taken)
+            return taken.fence
         current = await rows.session(store.db.now, session.id)
-        if current is None or current.state in (DONE, DEAD):
-            raise UploadUnknown(upload=session.id)
-        if current.size != session.size or asyncio.get_running_loop().time() > deadline:
-            raise UploadRangeInvalid(offset=current.size)
+        if current is None or current.state >= DONE or current.size != session.size:
+            raise _moved(session.id, current)
+        if asyncio.get_running_loop().time() > deadline:
+            raise Unavailable("Another request is adding to this upload.", retry_after=ceil(OWNED.total_seconds()), upload=session.id)
         await asyncio.sleep(_POLL)
+
+
+async def _undo(store: Store, session: Session, taken: Taken) -> None:
+    """An owner died between the first and the last byte of the final object: what it left is invisible, and goes now."""
+    try:
+        await store.driver.abandon(taken.handle)
+        await store.db.note(rows.undone, session.id, taken.fence)
+    except BaseException:
+        await asyncio.shield(_release(store, session.id, taken.fence))
+        raise
+
+
+async def _renew_until(store: Store, upload: UploadId, fence: int, over: asyncio.Event) -> None:
+    """A lease that could not be renewed is no error: the fence decides at the next change of the row."""
+    while True:
+        try:
+            await asyncio.wait_for(over.wait(), OWNED.total_seconds() / 4)
+        except TimeoutError:
+            with suppress(CargoholdError):
+                await renew(store, upload, fence)
+        else:
+            return
+
+
+async def renew(store: Store, upload: UploadId, fence: int) -> bool:
+    now = utc_now()
+    return bool(await store.db.note(rows.renew, upload, fence, now, now + OWNED))
+
+
+async def _release(store: Store, upload: UploadId, fence: int) -> None:
+    """Best effort: a lease that stays ends by itself, and the error that led here is what the caller must hear."""
+    now = utc_now()
+    with suppress(CargoholdError):
+        await store.db.note(rows.renew, upload, fence, now, now)
+
+
+async def lost(store: Store, upload: UploadId) -> CargoholdError:
+    """What to raise when a fence was gone: where the session stands now, or that it is no more."""
+    return _moved(upload, await rows.session(store.db.now, upload))
+
+
+def _moved(upload: UploadId, current: Session | None) -> CargoholdError:
+    if current is None or current.state >= DONE:
+        return UploadUnknown(upload=upload)
+    return UploadRangeInvalid(offset=current.size)
 
 
 async def cancel(store: Store, actor: Actor, repository: RepoName, upload: UploadId) -> None:
     session = await find_open(store, actor, repository, upload)
-    await discard(store, session)
+    try:
+        await discard(store, session)
+    except CargoholdError as error:
+        log.warning("an upload's bytes are left for the sweeper", upload=upload, why=str(error))
 
 
 async def discard(store: Store, session: Session) -> None:
-    """Row first: who still appends finds its fence gone, then the bytes go."""
+    """Dead first: who still appends finds its fence gone. The row goes last, so that bytes that cannot be removed now are not forgotten."""
+    handle: str | None = session.handle
+    if session.state <= FINISHING:
+        handle = await store.db.note(rows.bury, session.id, utc_now())
+        store.hashes.drop(session.id)
+    if handle:
+        await store.driver.abandon(handle)
+    if session.state != DONE or session.size > TAIL or not store.driver.records:
+        await store.driver.unstage(session.id)
     await store.db.note(rows.drop, session.id)
-    if session.handle:
-        await store.driver.abandon(session.handle)
-    await store.driver.unstage(session.id)

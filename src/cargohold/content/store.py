@@ -21,10 +21,11 @@ from cargohold.content.queries import blobs as rows
 from cargohold.content.queries.blobs import Blob
 from cargohold.db.tables.content import CORRUPT, PRESENT
 from cargohold.db.work import Database, Work
-from cargohold.errors import Corrupt
+from cargohold.errors import CargoholdError, Corrupt
 from cargohold.names import Digest, RepoName
 from cargohold.storage import keys
-from cargohold.storage.driver import Driver, LocalFiles, Redirects
+from cargohold.storage.driver import Driver, LocalFiles, Redirects, Stat
+from cargohold.telemetry import log
 
 LEASE = timedelta(hours=2)
 _HALF = LEASE / 2
@@ -55,8 +56,8 @@ class Store:
         self._later: set[asyncio.Task[None]] = set()
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what no answer has to wait for; `settle` waits for all of it."""
-        task = asyncio.get_running_loop().create_task(work)
+        """Run what no answer has to wait for, and what somebody does again if it fails; `settle` waits for all of it."""
+        task = asyncio.get_running_loop().create_task(_tolerant(work))
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
@@ -64,11 +65,15 @@ class Store:
         await asyncio.gather(*self._later, return_exceptions=True)
 
     async def mark(self, digest: Digest) -> int:
-        """The driver's mark of stored bytes; asked only where it costs a stat."""
+        """The driver's mark of bytes that were just stored; 0 where marks are not known, without a request."""
         if self.files is None:
             return 0
         stat = await self.driver.head(keys.blob(digest))
         return stat.mark if stat else 0
+
+    async def has_bytes(self, blob: Blob) -> bool:
+        """Are its bytes there, as they were?"""
+        return await self.driver.head(keys.blob(blob.digest)) == Stat(blob.size, blob.mark)
 
     async def adopt(self, repository: RepoName) -> bool:
         """After a miss: True when the tree held that repository and its rows are there now, so that looking again pays."""
@@ -103,6 +108,13 @@ async def stored_size(driver: Driver, digest: Digest) -> int:
         await asyncio.to_thread(hasher.update, chunk)
         size += len(chunk)
     return size if hasher.hexdigest() == digest.encoded else -1
+
+
+async def _tolerant(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except CargoholdError as error:
+        log.warning("work that can wait failed", why=str(error))
 
 
 async def _lease(work: Work, blob_id: int, until: datetime) -> None:

@@ -6,10 +6,12 @@ A turn is short and bounded; two sweepers on one database do no harm (every step
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from cargohold.content import journal, sessions
 from cargohold.content.queries import uploads as rows
+from cargohold.content.queries.uploads import Session
 from cargohold.content.store import Store, utc_now
 from cargohold.errors import CargoholdError
 from cargohold.telemetry import log, metrics
@@ -17,6 +19,7 @@ from cargohold.telemetry import log, metrics
 EVERY = 60.0
 KEEP_DONE = timedelta(minutes=10)
 _PAGE = 200
+_FAILURES = 3
 
 
 async def run(store: Store, expiry: float) -> None:
@@ -32,20 +35,29 @@ async def run(store: Store, expiry: float) -> None:
 
 
 async def sweep(store: Store, expiry: float) -> int:
-    """Uploads dropped in this turn."""
+    """Uploads dropped in this turn. One that cannot be dropped now stays for the next turn; after some of these the turn ends."""
     now = utc_now()
-    dropped, after = 0, ""
-    while found := await rows.done_sessions(store.db.now, now - KEEP_DONE, after, _PAGE):
-        for session in found:
-            await sessions.discard(store, session)
-        dropped, after = dropped + len(found), found[-1].id
-    after = ""
-    while found := await rows.idle_sessions(store.db.now, now - timedelta(seconds=expiry), now, after, _PAGE):
-        for session in found:
-            await sessions.discard(store, session)
-        dropped, after = dropped + len(found), found[-1].id
+    dropped = await _drop_all(store, lambda after: rows.ended_sessions(store.db.now, now - KEEP_DONE, after, _PAGE))
+    before = now - timedelta(seconds=expiry)
+    dropped += await _drop_all(store, lambda after: rows.idle_sessions(store.db.now, before, now, after, _PAGE))
     cap = store.limits.uploads
     count = await rows.open_count(store.db.now, cap)
     metrics.uploads_open.set(count)
     store.uploads_full = count >= cap
+    return dropped
+
+
+async def _drop_all(store: Store, page: Callable[[str], Awaitable[list[Session]]]) -> int:
+    after, dropped, failed = "", 0, 0
+    while found := await page(after):
+        for session in found:
+            try:
+                await sessions.discard(store, session)
+                dropped += 1
+            except CargoholdError as error:
+                failed += 1
+                log.warning("an upload cannot be swept now", upload=session.id, why=str(error))
+                if failed == _FAILURES:
+                    return dropped
+        after = found[-1].id
     return dropped

@@ -21,18 +21,18 @@ from cargohold.content.queries import blobs
 from cargohold.content.queries import uploads as rows
 from cargohold.content.queries.repositories import ensure_repository
 from cargohold.content.queries.uploads import Session
-from cargohold.content.sessions import TAIL, new_id, take
+from cargohold.content.sessions import TAIL, discard, lost, new_id, owned
 from cargohold.content.store import LEASE, Store, utc_now
 from cargohold.content.writer import Writer, running_hash, staged_segments
 from cargohold.db.tables.content import PRESENT
-from cargohold.db.tables.uploads import DONE
+from cargohold.db.tables.uploads import DEAD, DONE
 from cargohold.db.work import Work
-from cargohold.errors import DigestInvalid, UploadUnknown
+from cargohold.errors import DigestInvalid, Unavailable, UploadUnknown
 from cargohold.events import BlobPushed
 from cargohold.http.call import Body, Call, ClientGone
 from cargohold.names import Digest, Hasher, RepoName, UploadId
 from cargohold.storage import keys
-from cargohold.storage.driver import Segment, Small
+from cargohold.storage.driver import Remember, Segment, Small, Stat
 from cargohold.telemetry import metrics
 
 _BATCH = 1 << 20
@@ -85,25 +85,38 @@ async def _append_short(store: Store, session: Session, tail: bytes) -> Session:
 
 
 async def _append_long(store: Store, session: Session, head: bytes, pieces: AsyncIterator[bytes] | None) -> Session:
-    fence = await take(store, session)
-    writer = Writer(store, session, fence, await running_hash(store, session))
     gone = False
-    try:
-        await writer.begin()
-        await writer.write(head)
-        if pieces is not None:
-            try:
-                async for chunk in pieces:
-                    await writer.write(chunk)
-            except ClientGone:
-                gone = True
-        after = await writer.close()
-    except BaseException:
-        await asyncio.shield(writer.release())
-        raise
+    async with owned(store, session, renew=False) as fence:
+        writer = Writer(store, session, fence, await running_hash(store, session))
+        try:
+            await writer.begin()
+            await writer.write(head)
+            if pieces is not None:
+                try:
+                    async for chunk in pieces:
+                        await writer.write(chunk)
+                except ClientGone:
+                    gone = True
+            after = await writer.close()
+        except BaseException:
+            await asyncio.shield(writer.stop())
+            raise
     if gone:
         raise ClientGone
     return after
+
+
+class _Push(msgspec.Struct, frozen=True):
+    """What is being stored, and for whom."""
+
+    repository: RepoName
+    digest: Digest
+    actor: str
+    request: str
+
+    @property
+    def link(self) -> Small:
+        return Small(keys.layer(self.repository, self.digest), self.digest.encode())
 
 
 async def finish(store: Store, actor: Actor, session: Session, digest: Digest, request: str) -> None:
@@ -113,20 +126,16 @@ async def finish(store: Store, actor: Actor, session: Session, digest: Digest, r
             raise UploadUnknown(upload=session.id)
         return
     await _check_digest(store, session, digest)
-    repository = RepoName(session.repository)
-    await store.adopt(repository)
-    link = Small(keys.layer(repository, digest), digest.encode())
-    fence, known = session.fence, await _known(store, digest, session.size)
-    if known is not None:
-        await store.driver.put([link])
-        mark = known
-    elif not session.staged:
-        await store.driver.put([Small(keys.blob(digest), session.tail), link])
-        mark = await store.mark(digest)
+    push = _Push(RepoName(session.repository), digest, actor.name, request)
+    await store.adopt(push.repository)
+    known = await _known(store, digest, session.size)
+    if known is not None or not session.staged:
+        mark = await _put(store, push, session.tail, known)
+        await store.db.write(_stored, push, session.size, mark, session.id, session.fence)
     else:
-        fence = await take(store, session)
-        mark = await _assemble(store, session, fence, digest, link)
-    await store.db.write(_stored, repository, digest, session.size, mark, actor.name, request, session.id, fence)
+        async with owned(store, session) as fence:
+            mark = await _assemble(store, session, fence, push)
+            await store.db.write(_stored, push, session.size, mark, session.id, fence)
     metrics.uploads_finished.add()
     store.hashes.drop(session.id)
     if session.staged and (store.driver.records or known is not None):
@@ -136,92 +145,91 @@ async def finish(store: Store, actor: Actor, session: Session, digest: Digest, r
 async def whole(
     store: Store, actor: Actor, repository: RepoName, digest: Digest, body: Body, request: str, session: Session | None = None
 ) -> None:
-    """Store a body whose digest is known before its first byte: POST with `digest`, or PUT on an empty session."""
+    """Store a body whose digest is known before its first byte: POST with `digest`, or PUT on an empty session.
+
+    A body that is cut, or has another digest, leaves nothing; the session stays as it was.
+    """
     pieces = body.chunks()
     head = bytearray()
     async for chunk in pieces:
         head += chunk
         if len(head) > TAIL:
             break
+    push = _Push(repository, digest, actor.name, request)
     await store.adopt(repository)
-    link = Small(keys.layer(repository, digest), digest.encode())
-    upload, fence = (session.id, session.fence) if session else (None, 0)
     if len(head) <= TAIL:
-        size = len(head)
         if Digest.of(bytes(head), digest.algorithm) != digest:
             raise DigestInvalid(digest=digest)
-        known = await _known(store, digest, size)
-        await store.driver.put([link] if known is not None else [Small(keys.blob(digest), bytes(head)), link])
-        mark = known if known is not None else await store.mark(digest)
+        mark = await _put(store, push, bytes(head), await _known(store, digest, len(head)))
+        upload, fence = (session.id, session.fence) if session else (None, 0)
+        await store.db.write(_stored, push, len(head), mark, upload, fence)
+    elif session is not None:
+        await _whole_long(store, push, head, pieces, session)
+    elif store.driver.records:
+        await _whole_noted(store, actor, push, head, pieces)
     else:
-        if session is not None:
-            fence = await take(store, session)
-        try:
-            upload, size, mark = await _write_long(store, actor, repository, digest, head, pieces, link, session, fence)
-        except BaseException:
-            if session is not None:
-                await asyncio.shield(store.db.note(rows.renew, session.id, fence, utc_now(), utc_now()))
-            raise
-    await store.db.write(_stored, repository, digest, size, mark, actor.name, request, upload, fence)
+        stat = await _write(store, push, head, pieces, _never)
+        await store.db.write(_stored, push, stat.size, stat.mark, None, 0)
     metrics.uploads_finished.add()
 
 
-async def _write_long(
-    store: Store,
-    actor: Actor,
-    repository: RepoName,
-    digest: Digest,
-    head: bytearray,
-    pieces: AsyncIterator[bytes],
-    link: Small,
-    session: Session | None,
-    fence: int,
-) -> tuple[UploadId | None, int, int]:
-    """The session that remembers the write (if the driver needed one), the size and the mark."""
-    hasher = digest.hasher()
-    batches = _Batches(head, pieces, hasher)
-    upload = session.id if session else None
+async def _whole_long(store: Store, push: _Push, head: bytearray, pieces: AsyncIterator[bytes], session: Session) -> None:
+    async with owned(store, session) as fence:
+        stat = await _write(store, push, head, pieces, _remember(store, session.id, fence))
+        await store.db.write(_stored, push, stat.size, stat.mark, session.id, fence)
+
+
+async def _whole_noted(store: Store, actor: Actor, push: _Push, head: bytearray, pieces: AsyncIterator[bytes]) -> None:
+    """A session that no client knows holds what the sweeper needs if this process dies in the middle."""
+    upload = new_id()
+    await store.db.write(rows.open_session, upload, push.repository, actor.principal, "", utc_now())
+    session = await rows.session(store.db.now, upload)
+    assert session is not None
+    try:
+        await _whole_long(store, push, head, pieces, session)
+    except BaseException:
+        store.later(discard(store, session))
+        raise
+
+
+async def _write(store: Store, push: _Push, head: bytearray, pieces: AsyncIterator[bytes], remember: Remember) -> Stat:
+    hasher = push.digest.hasher()
 
     def verify() -> None:
-        if hasher.hexdigest() != digest.encoded:
-            raise DigestInvalid(digest=digest)
+        if hasher.hexdigest() != push.digest.encoded:
+            raise DigestInvalid(digest=push.digest)
 
+    chunks = _batches(head, pieces, hasher)
+    return await store.driver.write(keys.blob(push.digest), chunks, verify=verify, remember=remember, links=[push.link])
+
+
+def _remember(store: Store, upload: UploadId, fence: int) -> Remember:
     async def remember(handle: str) -> None:
-        nonlocal upload
-        if upload is not None:
-            await store.db.write(rows.remember, upload, fence, handle)
-        else:
-            upload = new_id()
-            await store.db.write(rows.open_session, upload, repository, actor.principal, "", utc_now(), handle=handle)
+        if not await store.db.write(rows.remember, upload, fence, handle):
+            raise await lost(store, upload)
 
-    stat = await store.driver.write(keys.blob(digest), batches.stream(), verify=verify, remember=remember, links=[link])
-    return upload, batches.size, stat.mark
+    return remember
 
 
-class _Batches:
+async def _never(handle: str) -> None:
+    raise AssertionError(f"a driver without records has no handles, but told of {handle}")
+
+
+async def _batches(buffer: bytearray, pieces: AsyncIterator[bytes], hasher: Hasher) -> AsyncIterator[bytes]:
     """Chunks joined to about 1 MiB, each hashed in a thread while the driver takes it."""
-
-    def __init__(self, head: bytearray, pieces: AsyncIterator[bytes], hasher: Hasher) -> None:
-        self._buffer, self._pieces, self._hasher = head, pieces, hasher
-        self.size = 0
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        buffer = self._buffer
-        async for chunk in self._pieces:
-            buffer += chunk
-            if len(buffer) >= _BATCH:
-                data = bytes(buffer)
-                buffer.clear()
-                hashing = asyncio.ensure_future(asyncio.to_thread(self._hasher.update, data))
-                self.size += len(data)
-                try:
-                    yield data
-                finally:
-                    await hashing
-        if buffer:
-            await asyncio.to_thread(self._hasher.update, buffer)
-            self.size += len(buffer)
-            yield bytes(buffer)
+    async for chunk in pieces:
+        buffer += chunk
+        if len(buffer) >= _BATCH:
+            data = bytes(buffer)
+            buffer.clear()
+            hashing = asyncio.ensure_future(asyncio.to_thread(hasher.update, data))
+            try:
+                yield data
+            finally:
+                await hashing
+    if buffer:
+        await asyncio.to_thread(hasher.update, buffer)
+        yield bytes(buffer)
 
 
 async def _check_digest(store: Store, session: Session, digest: Digest) -> None:
@@ -236,41 +244,42 @@ async def _check_digest(store: Store, session: Session, digest: Digest) -> None:
 async def _known(store: Store, digest: Digest, size: int) -> int | None:
     """The mark of bytes that are stored already and still as they were; anything else is stored anew."""
     blob = await blobs.blob_anywhere(store.db.now, digest)
-    if blob is None or blob.state != PRESENT or blob.size != size or await store.mark(digest) != blob.mark:
+    if blob is None or blob.state != PRESENT or blob.size != size or not await store.has_bytes(blob):
         return None
     return blob.mark
 
 
-async def _assemble(store: Store, session: Session, fence: int, digest: Digest, link: Small) -> int:
+async def _put(store: Store, push: _Push, data: bytes, known: int | None) -> int:
+    """Bytes that fit into a row, or are known already, and their link; the mark."""
+    if known is not None:
+        await store.driver.put([push.link])
+        return known
+    await store.driver.put([Small(keys.blob(push.digest), data), push.link])
+    return await store.mark(push.digest)
+
+
+async def _assemble(store: Store, session: Session, fence: int, push: _Push) -> int:
+    """The mark. A tail becomes the last segment, which no row needs to know: whoever repeats this stages it under another fence."""
     segments = await staged_segments(store, session)
     if session.tail:
         token = await store.driver.stage(session.id, session.staged, fence, session.tail)
         segments.append(Segment(session.staged, len(session.tail), token))
         await store.driver.settle(session.id)
-
-    async def remember(handle: str) -> None:
-        await store.db.write(rows.remember, session.id, fence, handle)
-
-    stat = await store.driver.assemble(session.id, segments, session.size, keys.blob(digest), remember=remember, links=[link])
+    remember = _remember(store, session.id, fence)
+    key = keys.blob(push.digest)
+    stat = await store.driver.assemble(session.id, segments, session.size, key, remember=remember, links=[push.link])
     return stat.mark
 
 
-async def _stored(
-    work: Work,
-    repository: RepoName,
-    digest: Digest,
-    size: int,
-    mark: int,
-    actor: str,
-    request: str,
-    upload: UploadId | None,
-    fence: int,
-) -> None:
+async def _stored(work: Work, push: _Push, size: int, mark: int, upload: UploadId | None, fence: int) -> None:
     now = utc_now()
-    blob = await blobs.store_blob(work, digest, size, mark, now + LEASE, now)
-    if await blobs.link_blob(work, await ensure_repository(work, repository, now), blob):
-        work.emit(BlobPushed(repository=repository, digest=digest, size=size, actor=actor, request=request))
-    if upload is None:
+    blob = await blobs.store_blob(work, push.digest, size, mark, now + LEASE, now)
+    if await blobs.link_blob(work, await ensure_repository(work, push.repository, now), blob):
+        work.emit(BlobPushed(repository=push.repository, digest=push.digest, size=size, actor=push.actor, request=push.request))
+    if upload is None or await rows.finish(work, upload, fence, push.digest, now):
         return
-    if not await rows.finish(work, upload, fence, digest, now):
+    other = await rows.session(work, upload)
+    if other is None or other.state == DEAD:
         raise UploadUnknown(upload=upload)
+    if other.state != DONE or other.digest != push.digest:
+        raise Unavailable("Another request has changed this upload meanwhile.", retry_after=1, upload=upload)

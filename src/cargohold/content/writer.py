@@ -4,6 +4,7 @@
 
 One segment is in flight and one is filling, so memory is twice the driver's segment whatever the size of the layer.
 Invariant: what `close` writes into the row is durable before; a fence that is gone stops the writer before its next segment.
+The caller owns the session (sessions.owned); the writer renews that while bytes come.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ import msgspec
 
 from cargohold.content.queries import uploads as rows
 from cargohold.content.queries.uploads import Session
-from cargohold.content.sessions import OWNED, TAIL
+from cargohold.content.sessions import OWNED, TAIL, lost, renew
 from cargohold.content.store import Store, utc_now
-from cargohold.errors import UploadRangeInvalid
 from cargohold.names import Hasher
 from cargohold.storage.driver import Segment
 
@@ -43,7 +43,7 @@ async def staged_segments(store: Store, session: Session) -> list[Segment]:
 
 
 class Writer:
-    """Owns the session under `fence` until `close` or `release`."""
+    """Appends under `fence` until `close`; after an error `stop` waits for what is in flight."""
 
     def __init__(self, store: Store, session: Session, fence: int, state: Hasher) -> None:
         self._store, self._session, self._fence, self._hash = store, session, fence, state
@@ -72,6 +72,8 @@ class Writer:
         self._buffer += chunk
         if len(self._buffer) >= self._store.driver.segment:
             await self._launch()
+        elif utc_now() >= self._renew_at:
+            await self._renewed(await renew(self._store, self._session.id, self._fence))
 
     async def close(self) -> Session:
         """All bytes durable, the row up to date, the session free."""
@@ -87,16 +89,14 @@ class Writer:
         hex = self._hash.hexdigest()
         now = utc_now()
         if not await self._store.db.write(rows.progress, self._session.id, self._fence, [], size, tail, hex, now, now):
-            raise UploadRangeInvalid(offset=size)
+            raise await lost(self._store, self._session.id)
         self._store.hashes.keep(self._session.id, size, self._hash)
         return msgspec.structs.replace(self._session, size=size, tail=tail, digest_hex=hex, fence=self._fence)
 
-    async def release(self) -> None:
-        """Let go without progress: what was staged and has no row is staged again by the next owner."""
+    async def stop(self) -> None:
+        """What was staged and has no row is staged again by the next owner."""
         if self._flight is not None:
             await asyncio.gather(self._flight, return_exceptions=True)
-        now = utc_now()
-        await self._store.db.note(rows.renew, self._session.id, self._fence, now, now)
 
     async def _launch(self) -> None:
         await self._land()
@@ -118,15 +118,12 @@ class Writer:
             return
         segment = await self._flight
         self._flight = None
-        now = utc_now()
         if self._store.driver.records:
-            size = segment.offset + segment.length
+            now, size = utc_now(), segment.offset + segment.length
             args = (self._session.id, self._fence, [segment], size, b"", self._hash.hexdigest(), now, now + OWNED)
-            kept = await self._store.db.write(rows.progress, *args)
-        elif now >= self._renew_at:
-            kept = await self._store.db.note(rows.renew, self._session.id, self._fence, now, now + OWNED)
-        else:
-            return
-        self._renew_at = now + _RENEW
+            await self._renewed(await self._store.db.write(rows.progress, *args))
+
+    async def _renewed(self, kept: int) -> None:
         if not kept:
-            raise UploadRangeInvalid(offset=segment.offset)
+            raise await lost(self._store, self._session.id)
+        self._renew_at = utc_now() + _RENEW

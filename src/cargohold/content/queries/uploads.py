@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 
 from cargohold.db.query import Query, insert
 from cargohold.db.tables import upload_segments, uploads
-from cargohold.db.tables.uploads import DONE, FINISHING, OPEN
+from cargohold.db.tables.uploads import DEAD, DONE, FINISHING, OPEN
 from cargohold.db.work import Reader, Work
 from cargohold.names import Digest, RepoName, UploadId
 from cargohold.storage.driver import Segment
@@ -34,6 +34,13 @@ class Session(msgspec.Struct, frozen=True):
         return self.size - len(self.tail)
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """What the new owner of a session gets: its fence, and the handle of a half-done write that an earlier owner left."""
+
+    fence: int
+    handle: str
+
+
 _COLUMNS = (
     uploads.c.id,
     uploads.c.repository,
@@ -53,13 +60,13 @@ _NEW: Query[int] = Query(
         id=bindparam("upload"),
         repository=bindparam("repository"),
         principal=bindparam("principal"),
-        state=bindparam("state"),
+        state=OPEN,
         size=0,
         digest_hex=bindparam("digest_hex"),
         tail=b"",
         fence=0,
         lease_until=bindparam("now"),
-        handle=bindparam("handle"),
+        handle="",
         digest=None,
         created_at=bindparam("now"),
         touched_at=bindparam("now"),
@@ -72,11 +79,12 @@ _FREE = (
     uploads.c.lease_until <= bindparam("now"),
 )
 _MINE = (uploads.c.id == bindparam("upload"), uploads.c.fence == bindparam("fence"), uploads.c.state <= FINISHING)
-_TAKE: Query[int] = Query(
+_TAKE = Query(
     update(uploads)
     .where(*_FREE)
     .values(fence=uploads.c.fence + 1, lease_until=bindparam("until"), state=OPEN, touched_at=bindparam("now"))
-    .returning(uploads.c.fence)
+    .returning(uploads.c.fence, uploads.c.handle),
+    Taken,
 )
 _APPEND: Query[int] = Query(
     update(uploads)
@@ -102,10 +110,17 @@ _PROGRESS: Query[int] = Query(
     )
 )
 _REMEMBER: Query[int] = Query(update(uploads).where(*_MINE).values(handle=bindparam("handle"), state=FINISHING))
+_UNDONE: Query[int] = Query(update(uploads).where(*_MINE).values(handle=""))
 _FINISH: Query[int] = Query(
     update(uploads)
     .where(uploads.c.id == bindparam("upload"), uploads.c.state <= FINISHING, uploads.c.fence == bindparam("fence"))
     .values(state=DONE, digest=bindparam("digest"), tail=b"", handle="", lease_until=bindparam("now"), touched_at=bindparam("now"))
+)
+_BURY: Query[str] = Query(
+    update(uploads)
+    .where(uploads.c.id == bindparam("upload"))
+    .values(state=DEAD, lease_until=bindparam("now"), touched_at=bindparam("now"))
+    .returning(uploads.c.handle)
 )
 _DROP: Query[int] = Query(delete(uploads).where(uploads.c.id == bindparam("upload")))
 _DROP_SEGMENTS: Query[int] = Query(delete(upload_segments).where(upload_segments.c.upload_id == bindparam("upload")))
@@ -125,20 +140,25 @@ _SEGMENTS = Query(
 )
 _IDLE = Query(
     select(*_COLUMNS)
-    .where(uploads.c.touched_at < bindparam("before"), uploads.c.lease_until < bindparam("now"), uploads.c.id > bindparam("after"))
+    .where(
+        uploads.c.touched_at < bindparam("before"),
+        uploads.c.lease_until < bindparam("now"),
+        uploads.c.state <= FINISHING,
+        uploads.c.id > bindparam("after"),
+    )
     .order_by(uploads.c.id)
     .limit(bindparam("count")),
     Session,
 )
-_DONE = Query(
+_ENDED = Query(
     select(*_COLUMNS)
-    .where(uploads.c.state == DONE, uploads.c.touched_at < bindparam("before"), uploads.c.id > bindparam("after"))
+    .where(uploads.c.state >= DONE, uploads.c.touched_at < bindparam("before"), uploads.c.id > bindparam("after"))
     .order_by(uploads.c.id)
     .limit(bindparam("count")),
     Session,
 )
 _COUNT: Query[int] = Query(
-    select(func.count()).select_from(select(uploads.c.id).where(uploads.c.state != DONE).limit(bindparam("cap")).subquery())
+    select(func.count()).select_from(select(uploads.c.id).where(uploads.c.state <= FINISHING).limit(bindparam("cap")).subquery())
 )
 
 
@@ -150,18 +170,12 @@ async def segments(r: Reader, upload: UploadId) -> list[Segment]:
     return [Segment(*row) for row in await r.all(_SEGMENTS, upload=upload)]
 
 
-async def open_session(
-    work: Work, upload: UploadId, repository: RepoName, principal: str, digest_hex: str, now: datetime, *, handle: str = ""
-) -> int:
-    """With a handle the session is one of a write that has no session of its own, kept so that the sweeper can undo it."""
-    state = FINISHING if handle else OPEN
-    return await work.run(
-        _NEW, upload=upload, repository=repository, principal=principal, state=state, digest_hex=digest_hex, handle=handle, now=now
-    )
+async def open_session(work: Work, upload: UploadId, repository: RepoName, principal: str, digest_hex: str, now: datetime) -> int:
+    return await work.run(_NEW, upload=upload, repository=repository, principal=principal, digest_hex=digest_hex, now=now)
 
 
-async def take(work: Work, upload: UploadId, offset: int, now: datetime, until: datetime) -> int | None:
-    """The new fence, if the session is free and stands at that offset."""
+async def take(work: Work, upload: UploadId, offset: int, now: datetime, until: datetime) -> Taken | None:
+    """Fenced anew, if the session is free and stands at that offset."""
     return await work.one(_TAKE, upload=upload, offset=offset, now=now, until=until)
 
 
@@ -190,9 +204,19 @@ async def remember(work: Work, upload: UploadId, fence: int, handle: str) -> int
     return await work.run(_REMEMBER, upload=upload, fence=fence, handle=handle)
 
 
+async def undone(work: Work, upload: UploadId, fence: int) -> int:
+    """What the handle stood for is taken back."""
+    return await work.run(_UNDONE, upload=upload, fence=fence)
+
+
 async def finish(work: Work, upload: UploadId, fence: int, digest: Digest, now: datetime) -> int:
     await work.run(_DROP_SEGMENTS, upload=upload)
     return await work.run(_FINISH, upload=upload, fence=fence, digest=digest, now=now)
+
+
+async def bury(work: Work, upload: UploadId, now: datetime) -> str | None:
+    """Whoever owns it finds its fence gone; the handle of a write that was on its way, or None without a session."""
+    return await work.one(_BURY, upload=upload, now=now)
 
 
 async def drop(work: Work, upload: UploadId) -> int:
@@ -204,10 +228,11 @@ async def idle_sessions(r: Reader, before: datetime, now: datetime, after: str, 
     return await r.all(_IDLE, before=before, now=now, after=after, count=count)
 
 
-async def done_sessions(r: Reader, before: datetime, after: str, count: int) -> list[Session]:
-    return await r.all(_DONE, before=before, after=after, count=count)
+async def ended_sessions(r: Reader, before: datetime, after: str, count: int) -> list[Session]:
+    """Done, or dead with bytes that were not to be had away at once."""
+    return await r.all(_ENDED, before=before, after=after, count=count)
 
 
 async def open_count(r: Reader, cap: int) -> int:
-    """Sessions that are not done, counted up to `cap`."""
+    """Sessions that may still become a blob, counted up to `cap`."""
     return await r.one(_COUNT, cap=cap) or 0
