@@ -10,6 +10,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -28,7 +29,7 @@ from cargohold.storage.driver import Driver, LocalFiles, Redirects, Stat
 from cargohold.telemetry import log
 
 LEASE = timedelta(hours=2)
-_HALF = LEASE / 2
+_HALF = LEASE // timedelta(microseconds=2)
 
 
 def utc_now() -> datetime:
@@ -86,9 +87,8 @@ class Store:
         return found
 
     async def lease(self, blob: Blob) -> None:
-        now = utc_now()
-        if blob.leased_until - now < _HALF:
-            await self.db.note(_lease, blob.id, now + LEASE)
+        if blob.leased_until - time.time_ns() // 1000 < _HALF:
+            await self.db.note(_lease, blob.id, utc_now() + LEASE)
 
     async def verify(self, blob: Blob, mark: int) -> None:
         """Read the stored bytes again; raises Corrupt when they are not the blob. Called when size or mark are not as they were."""

@@ -30,8 +30,7 @@ async def get(plane: Plane, call: Call, name: RepoName, ref: str) -> Reply:
     headers: Headers = [_TYPE, (b"Docker-Content-Digest", digest.encode()), (b"ETag", etag(digest)), _CACHE, _RANGES]
     if matches(call, digest):
         return Reply(304, headers)
-    wanted = call.header_list(b"if-match")
-    if wanted and "*" not in wanted and f'"{digest}"' not in wanted:
+    if call.header(b"if-match") is not None and not {"*", f'"{digest}"'}.intersection(call.header_list(b"if-match")):
         raise PreconditionFailed("If-Match names another digest", digest=digest)
     if call.method == "HEAD":
         await plane.store.lease(blob)

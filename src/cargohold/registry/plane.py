@@ -87,6 +87,8 @@ def upload_of(text: str) -> UploadId:
 
 def matches(call: Call, digest: Digest) -> bool:
     """`If-None-Match` names this digest: quoted or not, weak or not, or `*`."""
+    if call.header(b"if-none-match") is None:
+        return False
     for item in call.header_list(b"if-none-match"):
         if item == "*" or item.removeprefix("W/").strip('"') == digest:
             return True
