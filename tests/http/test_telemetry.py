@@ -176,9 +176,9 @@ def test_counters_add_up_over_processes_and_deaths(tmp_path: Path) -> None:
 def test_label_sets_are_bounded(tmp_path: Path) -> None:
     metrics.reset()
     for number in range(metrics.LABEL_SETS * 2):
-        metrics.events_failed.add(f"endpoint-{number}")
+        metrics.auth_failures.add(f"endpoint-{number}")
     metrics.flush(str(tmp_path))
-    found = metrics.gather(str(tmp_path))["cargohold_events_failed"]
+    found = metrics.gather(str(tmp_path))["cargohold_auth_failures"]
     assert len(found) == metrics.LABEL_SETS + 1
     assert found[("other",)] == [metrics.LABEL_SETS]
     metrics.reset()

@@ -27,6 +27,7 @@ from cargohold.db.query import POSTGRESQL, Plan, Query
 from cargohold.db.unit import RECORD, Deadlines, Unit, record
 from cargohold.db.work import Reader, Work
 from cargohold.errors import TooSlow, Unavailable
+from cargohold.telemetry import metrics
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -121,7 +122,8 @@ class PostgresDatabase:
             raise TooSlow from error
 
     async def write(self, fn: Callable[Concatenate[Work, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._transaction("BEGIN", lambda work: fn(work, *args, **kwargs))
+        with metrics.db_write_seconds.timed():
+            return await self._transaction("BEGIN", lambda work: fn(work, *args, **kwargs))
 
     async def note(self, fn: Callable[Concatenate[Work, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._transaction("BEGIN; SET LOCAL synchronous_commit = off", lambda work: fn(work, *args, **kwargs))

@@ -30,6 +30,7 @@ from cargohold.db.sqlite_writer import Writer, drive
 from cargohold.db.unit import Deadlines
 from cargohold.db.work import Reader, Work
 from cargohold.errors import Unavailable
+from cargohold.telemetry import metrics
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -113,7 +114,8 @@ class SqliteDatabase:
             done.exception()  # of a caller who went away: nobody else looks at it
 
     async def write(self, fn: Callable[Concatenate[Work, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return cast("T", await self._writer.submit(lambda work: fn(work, *args, **kwargs), durable=True))
+        with metrics.db_write_seconds.timed():
+            return cast("T", await self._writer.submit(lambda work: fn(work, *args, **kwargs), durable=True))
 
     async def note(self, fn: Callable[Concatenate[Work, P], Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return cast("T", await self._writer.submit(lambda work: fn(work, *args, **kwargs), durable=False))

@@ -26,8 +26,8 @@ _FRESH = (b"Cache-Control", b"no-store")
 class AdminApp:
     inline = True
 
-    def __init__(self, scoreboard: Scoreboard, folder: str) -> None:
-        self._scoreboard, self._folder = scoreboard, folder
+    def __init__(self, scoreboard: Scoreboard, folder: str, metrics_path: str) -> None:
+        self._scoreboard, self._folder, self._metrics_path = scoreboard, folder, metrics_path
 
     async def start(self) -> None:
         """Nothing to open."""
@@ -42,22 +42,24 @@ class AdminApp:
         call.route = "admin"
         if call.method not in ("GET", "HEAD"):
             return error_reply(405, "UNSUPPORTED", "Only GET and HEAD here", headers=[(b"Allow", b"GET, HEAD")])
-        if call.path == "/metrics":
+        if self._metrics_path and call.path == self._metrics_path:
             return Reply(200, [(b"Content-Type", CONTENT_TYPE.encode())], render(self._folder))
         if call.path == "/healthz":
             return _told(200, {"status": "ok"})
         if call.path == "/readyz":
             reasons = self._scoreboard.trouble()
             return _told(503, {"status": "not ready", "reasons": reasons}) if reasons else _told(200, {"status": "ready"})
-        return error_reply(404, "NAME_UNKNOWN", "This address has /metrics, /healthz and /readyz")
+        return error_reply(404, "NAME_UNKNOWN", f"This address has {self._metrics_path}, /healthz and /readyz")
 
 
 def _told(status: int, facts: dict[str, object]) -> Reply:
     return Reply(status, [_JSON, _FRESH], msgspec.json.encode(facts) + b"\n")
 
 
-def admin_app(scoreboard: Scoreboard, folder: str) -> MakeWorkerApp:
+def admin_app(scoreboard: Scoreboard, folder: str, metrics_path: str) -> MakeWorkerApp:
+    """`metrics_path`: where the metrics are, `admin.metrics_path`; empty: nowhere."""
+
     async def make(seat: Seat) -> AdminApp:
-        return AdminApp(scoreboard, folder)
+        return AdminApp(scoreboard, folder, metrics_path)
 
     return make

@@ -175,7 +175,7 @@ class Supervisor:
             seat=Seat(index),
             slot=slot,
             settings=plan.settings,
-            make_app=admin_app(self._scoreboard, self._folder) if admin else plan.make_app,
+            make_app=admin_app(self._scoreboard, self._folder, plan.settings.admin.metrics_path) if admin else plan.make_app,
             sockets=self._admin_sockets if admin else self._sockets,
             scoreboard=self._scoreboard,
             folder=self._folder,

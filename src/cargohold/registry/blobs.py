@@ -36,12 +36,13 @@ async def get(plane: Plane, call: Call, name: RepoName, ref: str) -> Reply:
         await plane.store.lease(blob)
         return Reply(200, headers, length=blob.size)
     asked = call.header(b"range")
-    if asked is not None and _applies(call, blob):
-        parts = ranges.parse(asked, blob.size)
-        if parts is not None:
-            return await _partial(plane, blob, parts, headers)
+    parts = ranges.parse(asked, blob.size) if asked is not None and _applies(call, blob) else None
     redirect = await _redirect(plane, blob)
-    return redirect or Reply(200, headers, await _content(plane, blob, 0, blob.size))
+    if redirect is not None:  # a client that follows asks the bucket for the same range
+        return redirect
+    if parts is not None:
+        return await _partial(plane, blob, parts, headers)
+    return Reply(200, headers, await _content(plane, blob, 0, blob.size))
 
 
 async def delete(plane: Plane, call: Call, name: RepoName, ref: str) -> Reply:
@@ -104,6 +105,8 @@ async def _chunks(plane: Plane, blob: Blob, start: int, end: int) -> AsyncIterat
     content = await plane.store.driver.read(keys.blob(blob.digest), start, end)
     if content is None:
         raise _lost(blob)
+    if content.stat.size != blob.size:
+        await plane.store.verify(blob, content.stat.mark)
     return content.chunks
 
 

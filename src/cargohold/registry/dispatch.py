@@ -27,7 +27,7 @@ from cargohold.http.replies import Reply
 from cargohold.registry import blobs, catalog, manifests, ping, referrers, tags, uploads
 from cargohold.registry.plane import Plane, repository_of
 from cargohold.registry.render import error_reply
-from cargohold.telemetry import log
+from cargohold.telemetry import log, metrics
 
 _API_VERSION = (b"Docker-Distribution-Api-Version", b"registry/2.0")
 _SLASHES = re.compile(r"//+")
@@ -142,6 +142,8 @@ class Dispatch:
         try:
             reply = await self._answer(call)
         except CargoholdError as error:
+            if error.status == 401 and call.header(b"authorization") is not None:
+                metrics.auth_failures.add(self._plane.settings.auth.kind)
             if error.status >= 500:
                 log.error("request refused", code=error.code, message=str(error), facts=error.facts)
             reply = error_reply(error)

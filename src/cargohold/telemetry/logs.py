@@ -23,6 +23,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from cargohold.telemetry import metrics
 from cargohold.telemetry.scrub import REMOVED, is_secret, scrub_text, scrub_value
 
 _LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
@@ -97,6 +98,7 @@ class _Fill:
         self._fields = fields
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        metrics.log_lines.add(method)
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         filled: EventDict = {"time": now, "level": method, "msg": str(event.pop("event", ""))}
         error = _trace(event.pop("exc_info", None))

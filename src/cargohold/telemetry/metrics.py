@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,15 @@ class Histogram:
         cell[0] += seconds
         cell[1 + bisect_left(SECONDS, seconds)] += 1
 
+    @contextlib.contextmanager
+    def timed(self, *labels: str) -> Iterator[None]:
+        """Observes how long the block took, also when it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.observe(time.perf_counter() - started, *labels)
+
 
 _requests = Metric("counter", "cargohold_http_requests", "Requests answered.", ("handler", "method", "code"))
 _durations = Metric(
@@ -106,11 +116,7 @@ pushed_manifests = Counter("cargohold_manifests_pushed", "Manifests stored.")
 storage_seconds = Histogram("cargohold_storage_seconds", "Time of calls to the storage driver.", "driver", "action")
 storage_errors = Counter("cargohold_storage_errors", "Calls to the storage driver that failed.", "driver", "action")
 db_write_seconds = Histogram("cargohold_db_write_seconds", "Time from asking for a write to its commit.")
-db_errors = Counter("cargohold_db_errors", "Statements that failed.", "kind")
 auth_failures = Counter("cargohold_auth_failures", "Credentials that were refused.", "kind")
-events_delivered = Counter("cargohold_events_delivered", "Notifications that their endpoint took.", "endpoint")
-events_failed = Counter("cargohold_events_failed", "Notifications that their endpoint refused.", "endpoint")
-events_pending = Gauge("cargohold_events_pending", "Notifications that wait for their endpoint.", "endpoint")
 access_lines_dropped = Counter("cargohold_access_log_dropped", "Lines of the access log that nobody took.")
 log_lines = Counter("cargohold_log_lines", "Lines logged.", "level")
 certificate_expiry = Gauge("cargohold_tls_certificate_expiry_seconds", "When the served certificate ends, in seconds since 1970.")
