@@ -92,10 +92,12 @@ class Driver(Protocol):
         """The keys that are still there."""
 
     def list(self, prefix: str, after: str = "") -> AsyncIterator[Entry]:
-        """Every object below `prefix` in key order, from the first key greater than `after`."""
+        """Every object below `prefix` in key order, from the first key greater than `after` (some look-alikes of S3 sort
+        folder by folder instead; what is listed, and that `after` goes on behind its key, holds there too)."""
 
     def list_dirs(self, prefix: str) -> AsyncIterator[str]:
-        """The names directly below `prefix` (which ends with /) that have something below them, in order."""
+        """The names directly below `prefix` (which ends with /) that have something below them, in key order. A name that has
+        just lost its last object may show for a while."""
 
     async def stage(self, upload: str, offset: int, fence: int, data: bytes | bytearray | memoryview) -> str: ...
     async def settle(self, upload: str) -> None: ...

@@ -12,20 +12,20 @@ from cargohold.storage.drivers.memory import MemoryDriver
 
 
 class MissingExtra(Exception):
-    """The libraries of a driver are not installed; the text is one line that names the command to install them."""
+    """What a driver needs is missing, its libraries or a setting; the text is one line that says what to do."""
 
 
 def open_driver(settings: Storage) -> Driver:
-    """Make the driver in the process that uses it, after every fork. Raises MissingExtra, ValueError for an unknown name."""
+    """Make the driver in the process that uses it, after every fork. Raises MissingExtra."""
     if settings.driver == "filesystem":
         return FilesDriver(settings.rootdirectory, Sync(settings.sync))
     if settings.driver == "inmemory":
         return MemoryDriver()
-    if settings.driver == "s3":
-        try:
-            s3 = importlib.import_module("cargohold.storage.drivers.s3.driver")
-        except ModuleNotFoundError as error:
-            raise MissingExtra(f"storage.driver s3 needs {error.name}: pip install cargohold[s3]") from error
-        driver: Driver = s3.S3Driver(settings.s3)
-        return driver
-    raise ValueError(f"storage.driver is filesystem, s3 or inmemory, not {settings.driver}")
+    if not settings.s3.bucket:
+        raise MissingExtra("storage.driver is s3, but storage.s3.bucket is empty")
+    try:
+        s3 = importlib.import_module("cargohold.storage.drivers.s3.driver")
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"storage.driver s3 needs {error.name}: pip install cargohold[s3]") from error
+    driver: Driver = s3.S3Driver(settings.s3)
+    return driver

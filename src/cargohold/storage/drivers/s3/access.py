@@ -26,8 +26,6 @@ class Access:
 
     @classmethod
     def of(cls, settings: S3) -> Access:
-        if not settings.bucket:
-            raise ValueError("storage.s3.bucket is empty")
         scheme = "https://" if settings.secure else "http://"
         root = settings.rootdirectory.strip("/")
         endpoint = _url(settings.regionendpoint, scheme)

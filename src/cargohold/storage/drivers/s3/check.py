@@ -42,7 +42,11 @@ async def examine(objects: Objects, control: Control) -> list[Finding]:
         ("versioning is off", "s3:GetBucketVersioning", trial.versioning),
         ("lifecycle rules clean what crashes leave", "s3:GetLifecycleConfiguration", trial.lifecycle),
     ]
-    findings = [Finding(step, await _fault(run, right)) for step, right, run in steps]
+    findings: list[Finding] = []
+    for step, right, run in steps:
+        findings.append(Finding(step, await _fault(run, right)))
+        if findings[0].fault:
+            return findings  # without the bucket the other steps would only say so again
     await trial.clean()
     return findings
 
