@@ -151,6 +151,22 @@ async def test_pages(settings: Settings, repo: str) -> None:
             assert sorted(found) == sorted(expected) and pages == 3
 
 
+async def test_large_annotations_make_shorter_pages(client: httpx.AsyncClient, repo: str) -> None:
+    """An answer stays within a few MiB, whatever people annotate; every page has one at least."""
+    subject = image(seed=repo)
+    pushed = [await apush(client, repo, artifact(seed=n, subject=subject, annotations={"x": "y" * 1_500_000})) for n in range(5)]
+    pushed.append(await apush(client, repo, artifact(seed=5, subject=subject, annotations={"x": "y" * 4_190_000})))
+    url, pages = f"/v2/{repo}/referrers/{subject.digest}", []
+    while url:
+        answer = await client.get(url)
+        assert len(answer.content) < 4_200_000 + 1000
+        pages.append([item["digest"] for item in answer.json()["manifests"]])
+        match = NEXT.fullmatch(answer.headers.get("Link", ""))
+        url = match[1] if match else ""
+    assert [digest for page in pages for digest in page] == pushed
+    assert [len(page) for page in pages] == [2, 2, 1, 1]
+
+
 def fallback(subject: Image) -> str:
     return f"{subject.digest.algorithm}-{subject.digest.encoded[:64]}"
 
@@ -176,6 +192,18 @@ async def test_the_fallback_tag_is_kept_in_step(client: httpx.AsyncClient, repo:
     assert await at_tag(client, repo, fallback(subject)) == {two.digest}
     await apush(client, repo, three)
     assert await at_tag(client, repo, fallback(subject)) == {two.digest, three.digest}
+
+
+async def test_a_fallback_tag_that_has_outgrown_a_manifest_stays(client: httpx.AsyncClient, repo: str) -> None:
+    """The push is fine, the API tells of all; only the list for older clients no longer grows."""
+    subject = image(seed=repo)
+    one = artifact(seed=1, subject=subject, annotations={"x": "y" * 3_000_000})
+    await apush(client, repo, one)
+    await apush(client, repo, images.index([one], descriptors=[one.descriptor()]), fallback(subject))
+    two, three = (artifact(seed=n, subject=subject, annotations={"x": "y" * 3_000_000}) for n in (2, 3))
+    for item in (two, three):
+        await apush(client, repo, item)
+    assert await at_tag(client, repo, fallback(subject)) == {one.digest, two.digest}
 
 
 async def at_tag(client: httpx.AsyncClient, repo: str, tag: str) -> set[str]:

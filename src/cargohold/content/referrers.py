@@ -7,6 +7,8 @@ push and delete of a referrer, so that old and new clients see the same set. Whe
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import msgspec
 
 from cargohold.auth.identity import Actor
@@ -22,17 +24,26 @@ from cargohold.events import ManifestPushed
 from cargohold.names import Digest, RepoName, Tag
 from cargohold.storage import keys
 from cargohold.storage.driver import Small
+from cargohold.telemetry import log
+
+PAGE_BYTES = 4 << 20
+"""Referrers with large annotations fill a page before their number does: an answer is held in memory as a whole."""
 
 
 async def page(
     store: Store, repository: RepoName, subject: Digest, artifact_type: str | None, after: int
 ) -> tuple[list[Referrer], int | None]:
-    """One page, and the mark behind which the next one starts."""
+    """One page, and the mark behind which the next one starts. It ends early where its annotations may grow over `PAGE_BYTES`."""
     size = store.limits.referrers_page
-    found = await rows.referrers(store.db.now, repository, subject, artifact_type, after, size + 1)
-    if not found and store.adoption is not None and await store.adopt(repository):
-        found = await rows.referrers(store.db.now, repository, subject, artifact_type, after, size + 1)
-    return found[:size], found[size - 1].id if len(found) > size else None
+    weights = await rows.referrer_sizes(store.db.now, repository, subject, artifact_type, after, size + 1)
+    if not weights and store.adoption is not None and await store.adopt(repository):
+        weights = await rows.referrer_sizes(store.db.now, repository, subject, artifact_type, after, size + 1)
+    if not weights:
+        return [], None
+    totals = accumulate(item.size for item in weights)
+    count = max(1, min(size, sum(total <= PAGE_BYTES for total in totals)))
+    found = await rows.referrers(store.db.now, repository, subject, artifact_type, after, count)
+    return found, weights[count - 1].id if len(weights) > count else None
 
 
 def index(referrers: list[Referrer]) -> bytes:
@@ -62,6 +73,9 @@ async def keep_fallback(store: Store, actor: Actor, repository: RepoName, subjec
     if current is None or current.media_type != OCI_INDEX:
         return
     body = await _merged(store, repository, subject, current.body)
+    if body is None:
+        log.warning("a fallback tag stays as it is: the list has outgrown a manifest", repository=repository, tag=tag)
+        return
     digest = Digest.of(body)
     if digest == current.digest:
         return
@@ -77,19 +91,24 @@ async def keep_fallback(store: Store, actor: Actor, repository: RepoName, subjec
     await mirror_tag(store, repository, tag)
 
 
-async def _merged(store: Store, repository: RepoName, subject: Digest, body: bytes) -> bytes:
+async def _merged(store: Store, repository: RepoName, subject: Digest, body: bytes) -> bytes | None:
+    """None when it would be larger than a manifest may be: such a list is for clients that know the API."""
     document = msgspec.json.decode(body)
     listed = {item["digest"] for item in document["manifests"]}
     entries = []
     for item in document["manifests"]:
         if await rows.manifest_by_digest(store.db.now, repository, Digest(item["digest"])) is not None:
             entries.append(item)
+    room = store.limits.manifest_bytes
     after: int | None = 0
     while after is not None:
         found, after = await page(store, repository, subject, None, after)
         entries += [_descriptor(item) for item in found if item.digest not in listed]
-    document["manifests"] = entries
-    return msgspec.json.encode(document, enc_hook=str)
+        document["manifests"] = entries
+        body = msgspec.json.encode(document, enc_hook=str)
+        if len(body) > room or len(entries) > store.limits.references:
+            return None
+    return body
 
 
 async def _retag(work: Work, repository: RepoName, tag: Tag, digest: Digest, parsed: Parsed, body: bytes, actor: str, request: str) -> None:

@@ -33,6 +33,13 @@ class Referrer(msgspec.Struct, frozen=True):
     annotations: dict[str, str] | None
 
 
+class Weight(msgspec.Struct, frozen=True):
+    """A referrer before it is read: its annotations are no larger than its manifest."""
+
+    id: int
+    size: int
+
+
 _SERVED = (manifests.c.id, manifests.c.digest, manifests.c.media_type, manifests.c.body)
 _BY_DIGEST = Query(
     select(*_SERVED)
@@ -96,6 +103,9 @@ _REFERRERS = (
 )
 _REFERRERS_ALL = Query(_REFERRERS, Referrer)
 _REFERRERS_OF_TYPE = Query(_REFERRERS.where(manifests.c.artifact_type == bindparam("artifact_type")), Referrer)
+_SIZES = _REFERRERS.with_only_columns(manifests.c.id, manifests.c.size)
+_SIZES_ALL = Query(_SIZES, Weight)
+_SIZES_OF_TYPE = Query(_SIZES.where(manifests.c.artifact_type == bindparam("artifact_type")), Weight)
 _SUBJECT: Query[Digest] = Query(select(manifests.c.subject).where(manifests.c.id == bindparam("manifest_id")))
 _PAGE = Query(
     select(*_SERVED)
@@ -149,6 +159,14 @@ async def referrers(r: Reader, repository: RepoName, subject: Digest, artifact_t
     if artifact_type is None:
         return await r.all(_REFERRERS_ALL, repository=repository, subject=subject, after=after, count=count)
     return await r.all(_REFERRERS_OF_TYPE, repository=repository, subject=subject, after=after, count=count, artifact_type=artifact_type)
+
+
+async def referrer_sizes(
+    r: Reader, repository: RepoName, subject: Digest, artifact_type: str | None, after: int, count: int
+) -> list[Weight]:
+    if artifact_type is None:
+        return await r.all(_SIZES_ALL, repository=repository, subject=subject, after=after, count=count)
+    return await r.all(_SIZES_OF_TYPE, repository=repository, subject=subject, after=after, count=count, artifact_type=artifact_type)
 
 
 async def subject_of(r: Reader, id: int) -> Digest | None:
