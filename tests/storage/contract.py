@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import resource
 import secrets
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -429,6 +431,39 @@ class DriverContract:
         assert await keys_below(driver, "") == []
         if isinstance(driver, LocalFiles):
             assert driver.open(BLOB) is None
+
+
+class BoundedContract(DriverContract):
+    """For drivers that keep bytes elsewhere: a large object passes through a small process."""
+
+    async def test_a_large_object_takes_little_memory(self, driver: Driver) -> None:
+        size, before, most = 128 << 20, resident(), 0
+        block = noise(1 << 20)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal most
+            for _ in range(0, size, len(block)):
+                yield block
+                most = max(most, resident())
+
+        await driver.write(BLOB, chunks(), verify=agree, remember=forget)
+        upload, segment = Upload(driver), noise(driver.segment)
+        for at in range(0, size, driver.segment):
+            await upload.append(segment[: size - at])
+            most = max(most, resident())
+        await driver.settle(upload.id)
+        await upload.assemble(BLOB + "-2")
+        for key in (BLOB, BLOB + "-2"):
+            content = await driver.read(key)
+            assert content is not None and content.stat.size == size
+            async for _ in content.chunks:
+                most = max(most, resident())
+        assert most - before < 48 << 20
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 async def digest_of(driver: Driver, key: str) -> str:

@@ -10,10 +10,10 @@ import pytest
 from cargohold.storage.driver import Driver
 from cargohold.storage.drivers.files import FilesDriver
 from cargohold.storage.drivers.files_tree import Sync
-from tests.storage.contract import DriverContract
+from tests.storage.contract import BoundedContract
 
 
-class TestFiles(DriverContract):
+class TestFiles(BoundedContract):
     @pytest.fixture(params=["full", "none"])
     async def driver(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Driver]:
         driver = FilesDriver(str(tmp_path / "data"), Sync(request.param))

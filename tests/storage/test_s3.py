@@ -11,7 +11,7 @@ import pytest
 from cargohold.config.settings import MIB, S3
 from cargohold.storage.driver import Driver
 from cargohold.storage.drivers.s3.driver import S3Driver
-from tests.storage.contract import DriverContract
+from tests.storage.contract import BoundedContract
 from tests.storage.weed import raw_client
 
 
@@ -21,7 +21,7 @@ def uploads_left(settings: S3) -> list[str]:
     return [upload["Key"] for upload in found.get("Uploads", [])]
 
 
-class TestS3(DriverContract):
+class TestS3(BoundedContract):
     lingering = frozenset({"gone"})  # this server removes what became empty some seconds later; Amazon's has no folders
 
     @staticmethod

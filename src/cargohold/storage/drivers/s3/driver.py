@@ -112,8 +112,10 @@ class S3Driver:
         try:
             async for chunk in chunks:
                 waiting += chunk
-                if len(waiting) >= self.segment << (len(flights) // _GROWS_EVERY):
-                    full, waiting = waiting, bytearray()
+                while len(waiting) >= (limit := self.segment << (len(flights) // _GROWS_EVERY)):
+                    rest = waiting[limit:]
+                    del waiting[limit:]  # cut exactly: some look-alikes want all parts but the last of one size
+                    full, waiting = waiting, rest
                     await launch(full)
             if waiting:
                 await launch(waiting)
