@@ -20,12 +20,12 @@ from cargohold.testing.server import Running, registry
 from cargohold.testing.tokens import TokenService
 from tests.auth.calls import basic
 from tests.auth.test_htpasswd import ANN
-from tests.matrix import base, blobs, catalog, manifests, referrers, tags, uploads
+from tests.matrix import blobs, catalog, manifests, ping, referrers, tags, uploads
 from tests.matrix.row import SCOPES, Row
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-FILES = (base, catalog, tags, manifests, blobs, uploads, referrers)
+FILES = (ping, catalog, tags, manifests, blobs, uploads, referrers)
 ROWS: dict[str, Row] = {operation: row for file in FILES for operation, row in file.ROWS.items()}
 OPERATIONS = {operation.id: method for route in ROUTES.values() for method, operation in route.operations.items() if method != "HEAD"}
 FACES = {"user": "htpasswd", "wrong": "htpasswd", "stranger": "htpasswd", "open": "none"}
@@ -173,7 +173,7 @@ def challenge(operation: str, caller: str, repository: str) -> str:
     action = {"delete": "delete", "get": "pull", "list": "pull"}.get(operation.removesuffix("Manifest").removesuffix("Blob"), "")
     if not action:
         action = "pull" if operation in ("listTags", "listReferrers") else "pull,push"
-    scope = {base: "", catalog: ',scope="registry:catalog:*"'}.get(noun, f',scope="repository:{repository}:{action}"')
+    scope = {ping: "", catalog: ',scope="registry:catalog:*"'}.get(noun, f',scope="repository:{repository}:{action}"')
     invalid = caller in ("expired", "forged")
     error = "" if caller == "anonymous" else f',error="{"invalid_token" if invalid else "insufficient_scope"}"'
     return f'Bearer realm="https://auth.example/token",service="registry.example"{scope}{error}'

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jws
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
@@ -89,8 +90,7 @@ def libtrust_id(spki: bytes) -> str:
 def trusted(key: PublicKey, allowed: Iterable[str], *, kid: str | None = None, alg: str | None = None) -> TrustedKey:
     """The public half of a key with the algorithms it may verify. Raises `ValueError` when there is none, or it is too weak."""
     if isinstance(key, RSAKey):
-        if key.public_key.key_size < SMALLEST_RSA:
-            raise ValueError(f"an RSA key has {SMALLEST_RSA} bits or more")
+        _refuse_weak(key.public_key)
         able: Sequence[str] = _RSA
     else:
         able = _CURVES.get(key.curve_name, ())
@@ -117,7 +117,13 @@ def from_certificates(pem: bytes, allowed: Iterable[str]) -> list[TrustedKey]:
     return keys
 
 
+def _refuse_weak(key: object) -> None:
+    if isinstance(key, RSAPublicKey) and key.key_size < SMALLEST_RSA:
+        raise ValueError(f"an RSA key has {SMALLEST_RSA} bits or more")
+
+
 def _native(certificate: x509.Certificate) -> PublicKey:
+    _refuse_weak(certificate.public_key())
     pem = certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     for kind in (RSAKey, ECKey, OKPKey):
         try:
