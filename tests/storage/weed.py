@@ -101,6 +101,7 @@ def keep(owner: int, ready: Path) -> None:
     """Run a server until the process `owner` ends."""
     end = os.pidfd_open(owner)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest; we go when it has gone
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # through `finally`, or weed would stay
     folder = Path(tempfile.mkdtemp(prefix="cargohold-weed-"))
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -113,7 +114,7 @@ def keep(owner: int, ready: Path) -> None:
         ready.with_suffix(".new").write_text(endpoint)
         ready.with_suffix(".new").rename(ready)
         select.select([end], [], [])
-    except BaseException:
+    except Exception:
         sys.stderr.write((folder / "log").read_text()[-4000:] if (folder / "log").exists() else "")
         raise
     finally:
