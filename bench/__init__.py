@@ -11,7 +11,7 @@
     seed       the same bytes for everybody; seed_rows: rows straight into our database
     machine    what it ran on
     report     the table, and one JSON line per sample for history
-    profile    where our time per request goes
+    profile    where our time per request goes, by thread and function; layers: the same for small reads, by layer
     seed_scale a repository of 100,000 tags in a store of 1,000,000 blobs (part of `make soak`)
 
 Only ratios inside one round are compared: absolute numbers move by a factor of two between runs. A round with one wrong

@@ -28,8 +28,8 @@ _METRICS: dict[str, Callable[[Sample], float]] = {
 _WHAT = {"rate": "rate", "cpu": "processor time", "p99": "p99", "growth": "growth, MiB"}
 
 HEAD = (
-    "| row | beside | what | ours / theirs, median (min-max) | n | target | verdict | ours | theirs | our cpu | their cpu "
-    "| our p50 / p99 ms | our RSS MiB | remarks |\n|" + "---|" * 14
+    "| row | beside | what | ours / theirs, median (min-max) | n | target | verdict | ours | theirs | our cpu | their cpu | cpu, ours / theirs "
+    "| our p50 / p99 ms | our RSS MiB | remarks |\n|" + "---|" * 15
 )
 
 
@@ -94,11 +94,18 @@ def _text(title: str, series: Series, versus: str, metric: str, ratio: Spread | 
         _rate(series.samples[versus]) if versus else "",
         _cpu(ours),
         _cpu(series.samples[versus]) if versus else "",
+        _cpu_ratio(series, versus) if versus else "",
         f"{_median(ours, 'p50_ms'):.3g} / {_median(ours, 'p99_ms'):.3g}",
         f"{max(sample.rss_mib for sample in ours):.0f}",
         "; ".join(_remarks(series, versus)),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _cpu_ratio(series: Series, versus: str) -> str:
+    """Processor time stays comparable on a machine that others use too, where rates do not."""
+    ratio = measure.ratios(series, versus, _METRICS["cpu"])
+    return f"{ratio.median:.2g}" if ratio else "-"
 
 
 def _remarks(series: Series, versus: str) -> list[str]:
