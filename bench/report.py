@@ -28,8 +28,8 @@ _METRICS: dict[str, Callable[[Sample], float]] = {
 _WHAT = {"rate": "rate", "cpu": "processor time", "p99": "p99", "growth": "growth, MiB"}
 
 HEAD = (
-    "| row | beside | what | ours / theirs, median (min-max) | n | target | verdict | ours | theirs | our cpu | their cpu | cpu, ours / theirs "
-    "| our p50 / p99 ms | our RSS MiB | remarks |\n|" + "---|" * 15
+    "| row | beside | what | ours / theirs, median (min-max) | n | target | verdict | ours | theirs | our cpu | their cpu "
+    "| cpu, ours / theirs | our p50 / p99 ms | our RSS MiB | remarks |\n|" + "---|" * 15
 )
 
 
