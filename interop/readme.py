@@ -31,7 +31,7 @@ SERVES = re.compile(r"^(?:make run|cargohold registry serve)\b")
 _FENCE = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"\b(127\.0\.0\.1|0\.0\.0\.0|localhost|registry\.test)(:|\\:)(\d{4,5})\b")
 DRY = {"make test", "make check"}
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Block(NamedTuple):

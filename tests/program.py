@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,13 +22,16 @@ from pathlib import Path
 from types import TracebackType
 
 PROGRAM = Path(sys.executable).with_name("cargohold")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the range that systems give to outgoing connections: a server that is started again finds its port free."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.randrange(22_000, 32_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Program:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.durability.clients import SHARED, Image, Line, Memory, digest_of
 
-MENDED = 5.0
+MENDED = 15.0
 TREE = Path("docker/registry/v2")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.house.sources import SOURCES, TESTS, TOOLS, Function, lines_of, name_of, tree_of
 
-VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "shared", "base", "manager", "lib"}
+VAGUE = {"utils", "util", "common", "helpers", "helper", "misc", "shared", "manager", "lib"}
 SILENCED = re.compile(r"#\s*(?:noqa|type:\s*ignore|pragma:|mypy:)|pytest\.(?:mark\.)?(?:skip|skipif|xfail|importorskip)\b")
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 REASON = re.compile(
