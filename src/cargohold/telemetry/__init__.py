@@ -2,7 +2,7 @@
 
     from cargohold.telemetry import log, metrics
     log.warning("what happened", digest=..., repository=...)
-    metrics.storage_errors.add("filesystem", "read")
+    metrics.storage_errors.add("filesystem", "put")
 
 logs.py sets up structlog (`set_up`), scrub.py takes secrets out of every line, access.py writes the access log, metrics.py counts,
 exposition.py makes the text of /metrics.

@@ -29,6 +29,7 @@ from cargohold.storage.driver import Content, Entry, Finding, Remember, Segment,
 from cargohold.storage.drivers.files_staging import Staging
 from cargohold.storage.drivers.files_tree import Sync, Tree, stat_of, translated, write_all
 from cargohold.storage.drivers.uninterrupted import uninterrupted
+from cargohold.storage.drivers.watched import watched
 
 T = TypeVar("T")
 
@@ -65,6 +66,7 @@ class FilesDriver:
 
     # Whole objects --------------------------------------------------------------------------------------------------
 
+    @watched
     async def put(self, objects: Sequence[Small]) -> None:
         await self._run(lambda: self._put(objects))
 
@@ -76,6 +78,7 @@ class FilesDriver:
             self._tree.discard(path for path, _ in drafts)
             raise
 
+    @watched
     async def write(
         self, key: str, chunks: AsyncIterator[bytes], *, verify: Verify, remember: Remember, links: Sequence[Small] = ()
     ) -> Stat:
@@ -150,9 +153,11 @@ class FilesDriver:
     async def head(self, key: str) -> Stat | None:
         return self._tree.stat(key)
 
+    @watched
     async def copy(self, source: str, target: str) -> None:
         await self._run(lambda: self._tree.copy(source, target))
 
+    @watched
     async def delete(self, keys: Sequence[str]) -> list[str]:
         return await self._run(lambda: self._tree.remove(keys))
 
@@ -173,10 +178,12 @@ class FilesDriver:
 
     # Uploads --------------------------------------------------------------------------------------------------------
 
+    @watched
     async def stage(self, upload: str, offset: int, fence: int, data: bytes | bytearray | memoryview) -> str:
         await self._run(lambda: self._staging.write(upload, offset, fence, data))
         return ""
 
+    @watched
     async def settle(self, upload: str) -> None:
         await self._run(lambda: self._staging.settle(upload))
 
@@ -193,6 +200,7 @@ class FilesDriver:
     async def unstage(self, upload: str) -> None:
         await self._run(lambda: self._staging.drop(upload))
 
+    @watched
     async def assemble(
         self, upload: str, segments: Sequence[Segment], size: int, key: str, *, remember: Remember, links: Sequence[Small] = ()
     ) -> Stat:

@@ -33,6 +33,7 @@ from cargohold.storage.drivers.s3.control import Control
 from cargohold.storage.drivers.s3.faults import Breaker, Budget, Refused
 from cargohold.storage.drivers.s3.objects import Objects
 from cargohold.storage.drivers.uninterrupted import uninterrupted
+from cargohold.storage.drivers.watched import watched
 from cargohold.storage.keys import staging
 
 SMALLEST_PART = 5 * MIB
@@ -56,6 +57,9 @@ class Piece(NamedTuple):
         return self.end - self.start
 
 
+_IDLE_BEFORE_EXIT = 0.2
+
+
 class S3Driver:
     name = "s3"
     records = True
@@ -71,12 +75,14 @@ class S3Driver:
 
     # Whole objects --------------------------------------------------------------------------------------------------
 
+    @watched
     async def put(self, objects: Sequence[Small]) -> None:
         """In order: a later object is not begun before the earlier ones are there."""
         self._breaker.admit()
         for key, data in objects:
             await self.objects.put(key, data)
 
+    @watched
     async def write(
         self, key: str, chunks: AsyncIterator[bytes], *, verify: Verify, remember: Remember, links: Sequence[Small] = ()
     ) -> Stat:
@@ -133,12 +139,14 @@ class S3Driver:
         finally:
             await self._budget.give(held)
 
+    @watched
     async def read(self, key: str, start: int = 0, end: int | None = None) -> Content | None:
         return await self.objects.get(key, start, end)
 
     async def head(self, key: str) -> Stat | None:
         return await self.objects.head(key)
 
+    @watched
     async def copy(self, source: str, target: str) -> None:
         """Raises Unavailable when there is no `source`."""
         stat = await self.objects.head(source)
@@ -157,6 +165,7 @@ class S3Driver:
         async with self._multipart(target, remember) as upload:
             await self._copy_parts(target, upload, parts, size)
 
+    @watched
     async def delete(self, keys: Sequence[str]) -> list[str]:
         try:
             await self.objects.delete(keys)
@@ -174,6 +183,7 @@ class S3Driver:
 
     # Uploads --------------------------------------------------------------------------------------------------------
 
+    @watched
     async def stage(self, upload: str, offset: int, fence: int, data: bytes | bytearray | memoryview) -> str:
         if offset >= _PARTS * self.segment:
             raise StorageFull(f"An upload has at most {_PARTS} segments; raise storage.s3.segment.")
@@ -186,6 +196,7 @@ class S3Driver:
             await self._budget.give(held)
         return token
 
+    @watched
     async def settle(self, upload: str) -> None:
         """A put is durable when it is answered."""
 
@@ -206,6 +217,7 @@ class S3Driver:
                 page = []
         await self.objects.delete(page)
 
+    @watched
     async def assemble(
         self, upload: str, segments: Sequence[Segment], size: int, key: str, *, remember: Remember, links: Sequence[Small] = ()
     ) -> Stat:
@@ -302,8 +314,9 @@ class S3Driver:
         return await examine(self.objects, self.control)
 
     async def aclose(self) -> None:
-        """Afterwards close the loop and stay idle for 0.2 s before the process exits (objects.py tells why)."""
+        """Ends with a pause: obstore's threads must be idle before the process exits (objects.py tells why)."""
         await asyncio.get_running_loop().run_in_executor(None, self.control.close)
+        await asyncio.sleep(_IDLE_BEFORE_EXIT)
 
 
 async def _forget(_: str) -> None:
