@@ -24,7 +24,7 @@ def watched(call: Callable[Concatenate[D, P], Awaitable[T]]) -> Callable[Concate
     """Only what storage itself refuses counts as its failure; a wrong digest is the client's."""
 
     @functools.wraps(call)
-    async def counted(driver: D, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def counted(driver: D, /, *args: P.args, **kwargs: P.kwargs) -> T:
         started = time.perf_counter()
         try:
             return await call(driver, *args, **kwargs)
