@@ -17,12 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from interop import install, sandbox
+from interop.clients.buildah import Buildah
+from interop.clients.containerd import Containerd
+from interop.clients.crane import Crane
 from interop.clients.docker import Docker
+from interop.clients.helm import Helm
+from interop.clients.oras import Oras
+from interop.clients.podman import Podman
+from interop.clients.regctl import Regctl
 from interop.clients.skopeo import Skopeo
 from interop.kit import Client, Kit
+from interop.layout import Layout
 from interop.outcome import Outcome, attempt, line, report
 
-CLIENTS: tuple[type[Client], ...] = (Docker, Skopeo)
+CLIENTS: tuple[type[Client], ...] = (Docker, Podman, Buildah, Skopeo, Containerd, Layout, Crane, Oras, Regctl, Helm)
 APT = "INTEROP_APT"
 
 
@@ -47,7 +55,7 @@ def drive(kit: Kit, kind: type[Client]) -> Iterator[Outcome]:
         client.open()
         version = client.version()
     except Exception as failure:
-        yield Outcome(kind.name, "-", "start", "FAILED", detail=f"{type(failure).__name__}: {failure}")
+        yield Outcome(kind.name, "-", "start", "FAILED", detail=f"{type(failure).__name__}: {str(failure)[-1000:]}")
         return
     for title, step in client.scenarios():
         yield attempt(kind.name, version, title, step)

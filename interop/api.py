@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import json
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,10 @@ class Answer:
 
 def sha256(body: bytes) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+def _blob(layout: Path, descriptor: Mapping[str, Any]) -> bytes:
+    return layout.joinpath("blobs", *str(descriptor["digest"]).split(":")).read_bytes()
 
 
 class Api:
@@ -87,6 +92,26 @@ class Api:
     def delete(self, repository: str, reference: str) -> None:
         answer = self.ask("DELETE", f"/v2/{repository}/manifests/{reference}")
         assert answer.status == 202, f"DELETE {repository}:{reference}: {answer.status} {answer.body[:300]!r}"
+
+    def push(self, layout: Path, descriptor: Mapping[str, Any], repository: str, reference: str) -> None:
+        """One manifest of an OCI layout folder, with its blobs, as it is written there."""
+        body = _blob(layout, descriptor)
+        document = json.loads(body)
+        for part in [document["config"], *document["layers"]]:
+            begun = self.ask("POST", f"/v2/{repository}/blobs/uploads/")
+            location = begun.headers["location"]
+            location += f"{'&' if '?' in location else '?'}digest={part['digest']}"
+            answer = self.ask("PUT", location, body=_blob(layout, part), headers={"Content-Type": "application/octet-stream"})
+            assert answer.status == 201, f"PUT {part['digest']}: {answer.status} {answer.body[:300]!r}"
+        headers = {"Content-Type": str(descriptor["mediaType"])}
+        answer = self.ask("PUT", f"/v2/{repository}/manifests/{reference}", body=body, headers=headers)
+        assert answer.status == 201, f"PUT {repository}:{reference}: {answer.status} {answer.body[:300]!r}"
+
+    def half_upload(self, repository: str, content: bytes) -> None:
+        """An upload that is begun and never ended."""
+        begun = self.ask("POST", f"/v2/{repository}/blobs/uploads/")
+        answer = self.ask("PATCH", begun.headers["location"], body=content, headers={"Content-Type": "application/octet-stream"})
+        assert answer.status == 202, answer
 
     def tags(self, repository: str) -> list[str]:
         answer = self.ask("GET", f"/v2/{repository}/tags/list")

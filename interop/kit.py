@@ -43,12 +43,12 @@ class Client:
 
     def __init__(self, kit: Kit) -> None:
         self.kit = kit
-        self.shell = kit.shell
+        self.folder = kit.folder / self.name
+        self.folder.mkdir()
+        self.shell = Shell(self.folder)
         self.program = kit.programs.path(self.needs[0])
         self.address = kit.plain.address
         self.api = kit.plain.api
-        self.folder = kit.folder / self.name
-        self.folder.mkdir()
 
     def version(self) -> str:
         return version_in(self.shell.run(self.program, "--version"))
@@ -74,7 +74,6 @@ class Kit:
     def __init__(self, folder: Path, programs: Programs, against: str) -> None:
         self.folder = folder
         self.programs = programs
-        self.shell = Shell(folder)
         self.oracle = against == "docker-registry"
         """The server under test is the old one, which knows no OCI 1.1."""
         self.authority = Authority(folder / "authority")

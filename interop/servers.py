@@ -104,9 +104,14 @@ class Registry:
             time.sleep(0.1)
         return found
 
-    def start(self) -> None:
+    def configure(self) -> Path:
+        """Writes config.yml, the same for both servers."""
         config = self.folder / "config.yml"
         config.write_text(json.dumps(self._config(), indent=1))  # JSON is YAML
+        return config
+
+    def start(self) -> None:
+        config = self.configure()
         with (self.folder / "access.log").open("ab") as access, self.log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*self.program, str(config)], stdin=subprocess.DEVNULL, stdout=access, stderr=errors, env=self.environment, cwd=self.folder

@@ -1,7 +1,7 @@
 """Commands as a person would type them, in an environment of the run's own.
 
-Every command and what it printed goes into `commands.log` of the work folder. HOME and the credential files lie in that
-folder too, so no client reads or writes those of the user.
+Every command and what it printed goes into `commands.log` of the client's folder. HOME and the credential files lie in that
+folder too, so no client reads or writes those of the user, or those of another client.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ class Shell:
             "TMPDIR": str(folder / "tmp"),
             "XDG_RUNTIME_DIR": str(folder / "tmp"),
             "DOCKER_CONFIG": str(home / "docker"),
-            "REGISTRY_AUTH_FILE": str(home / "auth.json"),
         }
+
+    def own_logins(self) -> None:
+        """For podman and its family, whose logins would lie in /run for root. Not for all: registries read REGISTRY_* themselves."""
+        self.environment["REGISTRY_AUTH_FILE"] = str(self.folder / "home" / "auth.json")
 
     def run(
         self,

@@ -84,6 +84,7 @@ class Docker(Client):
             ("what is not there: manifest unknown", self.unknown),
             ("delete by digest through the API, then pull fails", self.delete),
             ("build FROM a pulled image, push, pull", self.build),
+            ("build with BuildKit, its cache from the registry", self.buildkit),
             ("TLS: refused without our CA, works with it", self.tls),
             ("TLS with a client certificate", self.client_certificate),
             ("behind nginx on another port, plain", self.nginx_plain),
@@ -102,12 +103,12 @@ class Docker(Client):
         said = self.run("login", "-u", USER, "--password-stdin", host, program=program, stdin=PASSWORD)
         assert "Login Succeeded" in said, said
 
-    def layered(self, name: str, count: int) -> str:
+    def layered(self, name: str, count: int, size: int = 200_000) -> str:
         """`base:1` with so many layers of random bytes on top, made by cp and commit; returns the image id."""
         image = "base:1"
         for number in range(count):
             content = self.folder / "content"
-            content.write_bytes(os.urandom(200_000 + number))
+            content.write_bytes(os.urandom(size))
             container = self.run("create", "--network", "none", image, "/bin/sh").strip()
             self.run("cp", str(content), f"{container}:/layer-{number}")
             self.run("commit", container, name)
@@ -118,10 +119,10 @@ class Docker(Client):
     def identity(self, name: str) -> str:
         return self.run("image", "inspect", "--format", "{{.Id}}", name).strip()
 
-    def round_trip(self, host: str, registry: Registry, repository: str, tag: str = "1", layers: int = 2) -> None:
+    def round_trip(self, host: str, registry: Registry, repository: str, tag: str = "1", layers: int = 2, size: int = 200_000) -> None:
         """Push a new image of some layers, look at it through the API, drop it, pull it: the same image."""
         name = f"{host}/{repository}:{tag}"
-        image = self.layered(name, layers)
+        image = self.layered(name, layers, size)
         self.run("push", name)
         registry.api.whole(repository, tag)
         self.run("rmi", name)
@@ -240,6 +241,22 @@ class Docker(Client):
         self.run("rmi", name)
         self.run("pull", name)
 
+    def buildkit(self) -> None:
+        context = self.folder / "buildkit"
+        context.mkdir()
+        (context / "Dockerfile").write_text(f'FROM {self.address}/docker/base:1\nRUN ["/bin/busybox", "touch", "/made"]\nCOPY word /word\n')
+        (context / "word").write_bytes(os.urandom(1000))
+        name = f"{self.address}/docker/buildkit:1"
+        words = ("build", "--network", "none", "--progress", "plain", "--build-arg", "BUILDKIT_INLINE_CACHE=1")
+        environment = {"DOCKER_HOST": self.socket, "DOCKER_BUILDKIT": "1"}
+        self.shell.run(self.program, *words, "-t", name, context, environment=environment)
+        self.run("push", name)
+        self.api.whole("docker/buildkit", "1")
+        self.run("rmi", name)
+        self.run("builder", "prune", "--all", "--force")
+        said = self.shell.run(self.program, *words, "--cache-from", name, "-t", "again:1", context, environment=environment)
+        assert said.count("CACHED") >= 2, said
+
     def tls(self) -> None:
         host = self.kit.secure_name
         said = self.refused("login", "-u", USER, "-p", PASSWORD, host)
@@ -274,7 +291,7 @@ class Docker(Client):
         host = self.kit.behind.secure
         self.kit.trust(CERTIFICATES, host)
         self.log_in(host)
-        self.round_trip(host, self.kit.plain, "docker/nginx-tls", layers=4)
+        self.round_trip(host, self.kit.plain, "docker/nginx-tls", layers=2, size=24_000_000)
 
     def nginx_bare(self) -> None:
         host = self.kit.bare

@@ -19,6 +19,7 @@ class Skopeo(Client):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
+        self.shell.own_logins()
         self.host = f"docker://{self.address}"
         self.layout = kit.layout("skopeo")
         self.single = self.layout.image(layers=3)
