@@ -21,6 +21,7 @@ from interop.clients.buildah import Buildah
 from interop.clients.containerd import Containerd
 from interop.clients.crane import Crane
 from interop.clients.docker import Docker
+from interop.clients.documents import Documents
 from interop.clients.helm import Helm
 from interop.clients.oras import Oras
 from interop.clients.podman import Podman
@@ -30,7 +31,7 @@ from interop.kit import Client, Kit
 from interop.layout import Layout
 from interop.outcome import Outcome, attempt, line, report
 
-CLIENTS: tuple[type[Client], ...] = (Docker, Podman, Buildah, Skopeo, Containerd, Layout, Crane, Oras, Regctl, Helm)
+CLIENTS: tuple[type[Client], ...] = (Docker, Podman, Buildah, Skopeo, Containerd, Layout, Crane, Oras, Regctl, Helm, Documents)
 APT = "INTEROP_APT"
 
 

@@ -28,6 +28,7 @@ PACKAGES = {
     "skopeo": "skopeo",
     "nginx": "nginx-light",
     "docker-registry": "docker-registry",
+    "htpasswd": "apache2-utils",
 }
 """Program -> Debian package."""
 

@@ -1,7 +1,8 @@
 """What the documents tell a reader to type, and somebody who types it.
 
     document --blocks--> Block(typist="tests")    typed by tests/house/test_documents.py on every `make test`
-                         Block(typist="interop")  typed by `make interop`, where docker, root and htpasswd are
+                         Block(typist="interop")  typed by `make interop`, where docker, root and htpasswd are (clients/documents.py)
+                         Block(typist="maintainer")  in CONTRIBUTING.md alone: asks a package index and changes the checkout
 
 Every fenced block of `sh` or `yaml` stands below a comment that says who types it, and where when that is not the reader's
 own folder: `<!-- typed by: tests, in: checkout -->`. A `yaml` block names its file: `<!-- typed by: tests, file: config.yml -->`.
@@ -26,7 +27,7 @@ from ssl import CERT_NONE, create_default_context
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-TYPISTS = ("tests", "interop")
+TYPISTS = ("tests", "interop", "maintainer")
 SERVES = re.compile(r"^(?:make run|cargohold registry serve)\b")
 _FENCE = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _ADDRESS = re.compile(r"\b(127\.0\.0\.1|0\.0\.0\.0|localhost|registry\.test)(:|\\:)(\d{4,5})\b")
@@ -81,14 +82,21 @@ class Typist:
     """Types blocks in a folder of its own; close it to end what still serves.
 
     `ports` maps a port as written to the one to use; a port that is not in it gets a free one at its first use.
-    `words` are replaced after that, as they stand (`{"registry.example": "127.0.0.1"}`).
+    `words` are replaced after that, as they stand (`{"registry.example": "127.0.0.1"}`). Where a document listens on all addresses,
+    this run listens on `everywhere` alone.
     """
 
     def __init__(
-        self, folder: Path, *, environment: dict[str, str], ports: dict[int, int] | None = None, words: dict[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        environment: dict[str, str],
+        ports: dict[int, int] | None = None,
+        words: dict[str, str] | None = None,
+        everywhere: str = "127.0.0.1",
     ) -> None:
         self.folder, self.environment = folder, environment
-        self.ports, self.words = dict(ports or {}), dict(words or {})
+        self.ports, self.words, self.everywhere = dict(ports or {}), dict(words or {}), everywhere
         self._server: subprocess.Popen[bytes] | None = None
         self._log = folder / "server.log"
 
@@ -97,7 +105,7 @@ class Typist:
 
     def as_typed(self, text: str) -> str:
         def address(match: re.Match[str]) -> str:
-            host = "127.0.0.1" if match[1] == "0.0.0.0" else match[1]
+            host = self.everywhere if match[1] == "0.0.0.0" else match[1]
             return f"{host}{match[2]}{self.port(int(match[3]))}"
 
         text = _ADDRESS.sub(address, text)
@@ -144,7 +152,8 @@ class Typist:
             server = subprocess.Popen(args, cwd=place, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self._server = server
         found = _ADDRESS.search(block.commands[-1])
-        base = f"127.0.0.1:{self.port(int(found[3]) if found else 5000)}/v2/"
+        host = self.everywhere if found and found[1] == "0.0.0.0" else "127.0.0.1"
+        base = f"{host}:{self.port(int(found[3]) if found else 5000)}/v2/"
         until = time.monotonic() + PATIENCE
         while not (answers(f"http://{base}") or answers(f"https://{base}")):
             tail = self._log.read_text(errors="replace")[-2000:]

@@ -69,6 +69,7 @@ def test_every_block_has_somebody_who_types_it() -> None:
             where = f"{name_of(page)}:{block.line}"
             assert block.language in ("sh", "yaml", "text"), f"{where}: a block is sh, yaml or text, not {block.language!r}"
             assert (block.typist in TYPISTS) == (block.language != "text"), f"{where}: who types it?"
+            assert block.typist != "maintainer" or page.name == "CONTRIBUTING.md", f"{where}: let tests or interop type it"
             assert page in DOCUMENTS or page in READMES or block.language == "text", f"{where}: commands belong into a tried document"
             assert bool(block.file) == (block.language == "yaml"), f"{where}: a yaml block names its file, no other does"
 
