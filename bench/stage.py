@@ -35,7 +35,7 @@ class Stage:
         self.quick = quick
         self.self_check = self_check
         self.rounds = 3 if quick else 5
-        self.seconds = 0.5 if quick else 0.8
+        self.seconds = 0.5 if quick else 0.7
         self.credentials = Credentials(self.folder)
         self.seed = seed.make()
         self._servers: dict[str, Server] = {}
