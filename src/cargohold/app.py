@@ -38,7 +38,7 @@ from cargohold.registry.dispatch import Dispatch
 from cargohold.registry.plane import Plane
 from cargohold.storage.driver import Leftovers
 from cargohold.storage.keys import CHECK
-from cargohold.storage.open import MissingExtra, open_driver
+from cargohold.storage.open import MissingExtra, load_driver, open_driver
 from cargohold.telemetry import log, set_up
 
 _WATCH = 5.0
@@ -56,11 +56,7 @@ def gates_of(settings: Settings) -> Gates:
 async def open_store(settings: Settings) -> Store:
     """Database and driver of this process. Close it with `close_store`, in the same loop."""
     db = await connect(settings.database, data_folder(settings))
-    try:
-        driver = open_driver(settings.storage)
-    except MissingExtra as error:
-        raise StartRefused(str(error)) from None
-    return Store(db, driver, settings.limits, gates_of(settings))
+    return Store(db, open_driver(settings.storage), settings.limits, gates_of(settings))
 
 
 async def close_store(store: Store) -> None:
@@ -183,7 +179,11 @@ def _prepared(settings: Settings, scratch: list[tempfile.TemporaryDirectory[str]
 
 
 def prepare(settings: Settings) -> None:
-    """Make the data folder and bring the schema up to date. Raises StartRefused."""
+    """Load the driver's libraries, make the data folder and bring the schema up to date. Raises StartRefused."""
+    try:
+        load_driver(settings.storage)
+    except MissingExtra as error:
+        raise StartRefused(str(error)) from None
     folder = data_folder(settings)
     try:
         (folder / "_cargohold").mkdir(parents=True, exist_ok=True)

@@ -36,11 +36,11 @@ from cargohold.telemetry import log
 TAIL = 256 * 1024
 """Bytes that stay in the row: configs, signatures and small layers never touch a staging file."""
 
-OWNED = timedelta(seconds=15)
+OWNED = timedelta(seconds=6)
 """How long a lease lasts; its owner renews it after a quarter of that. So long a client waits at most after its server died."""
 
-_PATIENCE = 5.0
-_POLL = 0.05
+_PATIENCE = 8.0
+_POLL = 0.1
 
 
 def new_id() -> UploadId:
@@ -100,7 +100,7 @@ async def owned(store: Store, session: Session, *, renew: bool = True) -> AsyncI
 
 
 async def _take(store: Store, session: Session) -> int:
-    """The fence under which the caller now owns the session. Waits a little for an owner that is about to let go."""
+    """The fence under which the caller now owns the session. Waits for an owner that lets go, or is dead and cannot."""
     deadline = asyncio.get_running_loop().time() + _PATIENCE
     while True:
         now = utc_now()
@@ -109,12 +109,16 @@ async def _take(store: Store, session: Session) -> int:
             if taken.handle:
                 await _undo(store, session, taken)
             return taken.fence
-        current = await rows.session(store.db.now, session.id)
-        if current is None or current.state >= DONE or current.size != session.size:
-            raise _moved(session.id, current)
-        if asyncio.get_running_loop().time() > deadline:
-            raise Unavailable("Another request is adding to this upload.", retry_after=ceil(OWNED.total_seconds()), upload=session.id)
-        await asyncio.sleep(_POLL)
+        held = True
+        while held:
+            current = await rows.session(store.db.now, session.id)
+            if current is None or current.state >= DONE or current.size != session.size:
+                raise _moved(session.id, current)
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable("Another request is adding to this upload.", retry_after=ceil(OWNED.total_seconds()), upload=session.id)
+            held = current.lease_until > utc_now()
+            if held:
+                await asyncio.sleep(_POLL)
 
 
 async def _undo(store: Store, session: Session, taken: Taken) -> None:

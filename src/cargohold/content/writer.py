@@ -71,7 +71,8 @@ class Writer:
     async def write(self, chunk: bytes) -> None:
         self._buffer += chunk
         if len(self._buffer) >= self._store.driver.segment:
-            await self._launch()
+            while len(self._buffer) >= self._store.driver.segment:
+                await self._launch(self._store.driver.segment)
         elif utc_now() >= self._renew_at:
             await self._renewed(await renew(self._store, self._session.id, self._fence))
 
@@ -79,7 +80,7 @@ class Writer:
         """All bytes durable, the row up to date, the session free."""
         await self._land()
         if len(self._buffer) > TAIL:
-            await self._launch()
+            await self._launch(len(self._buffer))
             await self._land()
         if self._staged:
             await self._store.driver.settle(self._session.id)
@@ -98,12 +99,14 @@ class Writer:
         if self._flight is not None:
             await asyncio.gather(self._flight, return_exceptions=True)
 
-    async def _launch(self) -> None:
+    async def _launch(self, size: int) -> None:
+        """The first `size` bytes of the buffer. Segments are cut exactly: some buckets want all parts but the last of one size."""
         await self._land()
-        data, skip = self._buffer, self._hashed
-        self._buffer, self._hashed = bytearray(), 0
+        data, skip = self._buffer, min(self._hashed, size)
+        self._buffer, self._hashed = data[size:], self._hashed - skip
+        del data[size:]
         self._flight = asyncio.create_task(self._carry(self._offset, data, skip))
-        self._offset += len(data)
+        self._offset += size
         self._staged = True
 
     async def _carry(self, offset: int, data: bytearray, skip: int) -> Segment:

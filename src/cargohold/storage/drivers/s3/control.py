@@ -54,7 +54,7 @@ class Control:
             region_name=settings.region,
         )
         self._client = self._make_client(access.endpoint)
-        self._public = self._make_client(access.public)
+        self._public = self._client if access.public == access.endpoint else self._make_client(access.public)
 
     def _make_client(self, endpoint: str | None) -> Any:
         config = Config(
