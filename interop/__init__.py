@@ -1,7 +1,7 @@
 """`python -m interop`: real clients against a real server; a client that is missing is named as not run, never counted as passed.
 
     install.py    gets the clients (Debian packages as root, Go programs into .tools/bin)
-    sandbox.py    a private view of /etc and /var/lib, so that nothing of this machine is written
+    sandbox.py    a private view of /etc, /var/lib and /run, so that nothing of this machine is written
     kit.py        what one run stands on: work folder, servers, certificates, content to push
     clients/      one file per client, each a list of scenarios
     layout.py     the same folder served by us and by docker-registry in turn

@@ -84,10 +84,6 @@ class Programs:
         """Start the builds that are due; they end with this process."""
         threading.Thread(target=self._build_all, daemon=True).start()
 
-    def ready(self, name: str) -> bool:
-        """False while a program is still being built."""
-        return name not in self._builds or self._builds[name].done.is_set()
-
     def problem(self, name: str) -> str:
         """Empty, or why the program cannot be used. Waits for its build."""
         if name in self._builds:

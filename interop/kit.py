@@ -39,7 +39,7 @@ class Client:
     needs: ClassVar[tuple[str, ...]]
     """Programs, as install.py names them; the first is the client itself."""
     sandboxed: ClassVar[bool] = False
-    """Works only as root in the private view of /etc and /var/lib."""
+    """Works only as root in the private view of sandbox.py."""
 
     def __init__(self, kit: Kit) -> None:
         self.kit = kit

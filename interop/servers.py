@@ -32,10 +32,13 @@ def free_port(host: str) -> int:
 
 
 def wait_for(what: str, ready: Callable[[], bool], alive: subprocess.Popen[bytes], log: Path, seconds: float = START) -> None:
+    """A server that is not ready in time is ended, and what it said is in the error."""
     deadline = time.monotonic() + seconds
     while not ready():
         if alive.poll() is not None or time.monotonic() > deadline:
             state = f"ended with {alive.returncode}" if alive.poll() is not None else f"not ready after {seconds:.0f} s"
+            alive.kill()
+            alive.wait()
             raise RuntimeError(f"{what}: {state}\n{log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.05)
 

@@ -126,8 +126,10 @@ class Oras(Client):
 
     def tls(self) -> None:
         target = f"{self.kit.secure_name}/oras/tls:1"
-        trusted = ("--ca-file", str(self.kit.authority.certificate), "-u", USER, "-p", PASSWORD)
-        said = self.shell.refused(self.program, "push", "-u", USER, "-p", PASSWORD, target, "one.txt", cwd=self.folder)
+        trusted = ("--plain-http=false", "--ca-file", str(self.kit.authority.certificate), "-u", USER, "-p", PASSWORD)
+        said = self.shell.refused(
+            self.program, "push", "--plain-http=false", "-u", USER, "-p", PASSWORD, target, "one.txt", cwd=self.folder
+        )
         assert "certificate" in said, said
         self.run("push", *trusted, target, "one.txt:text/plain")
         self.run("attach", *trusted, "--artifact-type", SBOM, target, "two.json:application/json")
