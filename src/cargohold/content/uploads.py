@@ -133,9 +133,15 @@ async def finish(store: Store, actor: Actor, session: Session, digest: Digest, r
         mark = await _put(store, push, session.tail, known)
         await store.db.write(_stored, push, session.size, mark, session.id, session.fence)
     else:
-        async with owned(store, session) as fence:
-            mark = await _assemble(store, session, fence, push)
-            await store.db.write(_stored, push, session.size, mark, session.id, fence)
+        try:
+            async with owned(store, session) as fence:
+                mark = await _assemble(store, session, fence, push)
+                await store.db.write(_stored, push, session.size, mark, session.id, fence)
+        except UploadUnknown:  # the same PUT, sent twice: the other one was first
+            now = await rows.session(store.db.now, session.id)
+            if now is None or now.digest != digest:
+                raise
+            return
     metrics.uploads_finished.add()
     store.hashes.drop(session.id)
     if session.staged and (store.driver.records or known is not None):
