@@ -90,7 +90,7 @@ async def _push(
 ) -> None:
     now = utc_now()
     id = await ensure_repository(work, repository, now)
-    await _require(work, id, parsed)
+    await _require(work, id, parsed, keep=True)
     manifest = await rows.store_manifest(work, id, digest, parsed, body, now)
     if tag is not None:
         await tag_rows.set_tag(work, id, tag, manifest, now)
@@ -101,13 +101,16 @@ async def _push(
     )
 
 
-async def _require(r: Reader, id: int | None, parsed: Parsed) -> None:
-    """Raises ReferencesUnknown with every digest that the repository does not hold, ManifestInvalid for a wrong size."""
+async def _require(r: Reader, id: int | None, parsed: Parsed, *, keep: bool = False) -> None:
+    """Raises ReferencesUnknown with every digest that the repository does not hold, ManifestInvalid for a wrong size.
+
+    `keep`: what it holds stays until the unit ends.
+    """
     missing = []
     needed = [("config", parsed.config)] if parsed.config else []
     needed += [(f"layers[{number}]", layer) for number, layer in enumerate(parsed.layers) if not layer.urls]
     for field, item in needed:
-        blob = None if id is None else await blobs.blob_in_id(r, id, item.digest)
+        blob = None if id is None else await blobs.blob_in_id(r, id, item.digest, keep=keep)
         if blob is None:
             missing.append(item.digest)
         elif blob.size != item.size:
@@ -115,10 +118,14 @@ async def _require(r: Reader, id: int | None, parsed: Parsed) -> None:
                 f"{field}.size is {item.size}, but the blob has {blob.size} bytes", field=f"{field}.size", digest=item.digest
             )
     for child in parsed.children:
-        if id is None or (await rows.manifest_id(r, id, child.digest) is None and await blobs.blob_in_id(r, id, child.digest) is None):
+        if id is None or not await _holds(r, id, child.digest, keep):
             missing.append(child.digest)
     if missing:
         raise ReferencesUnknown([str(digest) for digest in dict.fromkeys(missing)])
+
+
+async def _holds(r: Reader, id: int, child: Digest, keep: bool) -> bool:
+    return await rows.manifest_id(r, id, child, keep=keep) is not None or await blobs.blob_in_id(r, id, child, keep=keep) is not None
 
 
 async def delete(store: Store, actor: Actor, repository: RepoName, reference: Reference, request: str) -> None:
@@ -151,10 +158,11 @@ async def _untag(work: Work, repository: RepoName, tag: Tag, digest: Digest, act
 
 
 async def _delete(work: Work, repository: RepoName, digest: Digest, actor: str, request: str) -> list[Tag] | None:
-    found = await rows.manifest_by_digest(work, repository, digest)
+    id = await repository_id(work, repository)
+    found = None if id is None else await rows.manifest_to_delete(work, id, digest)
     if found is None:
         return None
-    tags = [Tag(name) for name in await tag_rows.delete_tags_of(work, found.id)]
-    await rows.delete_manifest(work, found.id)
+    tags = [Tag(name) for name in await tag_rows.delete_tags_of(work, found)]
+    await rows.delete_manifest(work, found)
     work.emit(ManifestDeleted(repository=repository, digest=digest, tags=tags, actor=actor, request=request))
     return tags

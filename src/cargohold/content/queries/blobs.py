@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import BigInteger, bindparam, delete, select, type_coerce, update
+from sqlalchemy import BigInteger, bindparam, case, delete, select, type_coerce, update
 
 from cargohold.db.query import Query, insert
 from cargohold.db.tables import blobs, repositories, repository_blobs
-from cargohold.db.tables.content import PRESENT
+from cargohold.db.tables.content import PRESENT, TOMBSTONE
 from cargohold.db.work import Reader, Work
 from cargohold.names import Digest, RepoName
 
@@ -37,12 +37,11 @@ _IN_NAME: Query[tuple[int, int, int, int]] = Query(
     .where(repositories.c.name == bindparam("repository"), blobs.c.digest == bindparam("digest"), blobs.c.state == PRESENT),
     tuple,
 )
-_IN_ID = Query(
-    _HELD.where(
-        repository_blobs.c.repository_id == bindparam("repository_id"), blobs.c.digest == bindparam("digest"), blobs.c.state == PRESENT
-    ),
-    Blob,
+_OF_ID = _HELD.where(
+    repository_blobs.c.repository_id == bindparam("repository_id"), blobs.c.digest == bindparam("digest"), blobs.c.state == PRESENT
 )
+_IN_ID = Query(_OF_ID, Blob)
+_KEPT_IN_ID = Query(_OF_ID.with_for_update(read=True, key_share=True, of=repository_blobs), Blob)
 _ANYWHERE = Query(select(*_COLUMNS).where(blobs.c.digest == bindparam("digest")), Blob)
 _HOLDERS: Query[str] = Query(
     select(repositories.c.name)
@@ -85,7 +84,9 @@ _UNLINK: Query[int] = Query(
     )
 )
 _LEASE: Query[int] = Query(
-    update(blobs).where(blobs.c.id == bindparam("blob_id")).values(leased_until=bindparam("leased_until"), state=PRESENT)
+    update(blobs)
+    .where(blobs.c.id == bindparam("blob_id"))
+    .values(leased_until=bindparam("leased_until"), state=case((blobs.c.state == TOMBSTONE, PRESENT), else_=blobs.c.state))
 )
 _JUDGE: Query[int] = Query(update(blobs).where(blobs.c.id == bindparam("blob_id")).values(mark=bindparam("mark"), state=bindparam("state")))
 _ALL = Query(select(*_COLUMNS).where(blobs.c.id > bindparam("after")).order_by(blobs.c.id).limit(bindparam("count")), Blob)
@@ -103,8 +104,9 @@ async def blob_in(r: Reader, repository: RepoName, digest: Digest) -> Blob | Non
     return None if row is None else Blob(row[0], digest, row[1], row[2], PRESENT, row[3])
 
 
-async def blob_in_id(r: Reader, repository_id: int, digest: Digest) -> Blob | None:
-    return await r.one(_IN_ID, repository_id=repository_id, digest=digest)
+async def blob_in_id(r: Reader, repository_id: int, digest: Digest, *, keep: bool = False) -> Blob | None:
+    """`keep`: nobody takes it out of the repository before this unit ends."""
+    return await r.one(_KEPT_IN_ID if keep else _IN_ID, repository_id=repository_id, digest=digest)
 
 
 async def blob_anywhere(r: Reader, digest: Digest) -> Blob | None:

@@ -54,9 +54,10 @@ _BY_TAG = Query(
     .where(repositories.c.name == bindparam("repository"), tags.c.name == bindparam("tag")),
     Manifest,
 )
-_ID: Query[int] = Query(
-    select(manifests.c.id).where(manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest"))
-)
+_OF_ID = select(manifests.c.id).where(manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest"))
+_ID: Query[int] = Query(_OF_ID)
+_KEPT_ID: Query[int] = Query(_OF_ID.with_for_update(read=True, key_share=True))
+_OWNED_ID: Query[int] = Query(_OF_ID.with_for_update())
 _STORE: Query[int] = Query(
     insert(manifests)
     .values(
@@ -124,8 +125,14 @@ async def manifest_by_tag(r: Reader, repository: RepoName, tag: Tag) -> Manifest
     return await r.one(_BY_TAG, repository=repository, tag=tag)
 
 
-async def manifest_id(r: Reader, repository_id: int, digest: Digest) -> int | None:
-    return await r.one(_ID, repository_id=repository_id, digest=digest)
+async def manifest_id(r: Reader, repository_id: int, digest: Digest, *, keep: bool = False) -> int | None:
+    """`keep`: nobody deletes it before this unit ends."""
+    return await r.one(_KEPT_ID if keep else _ID, repository_id=repository_id, digest=digest)
+
+
+async def manifest_to_delete(work: Work, repository_id: int, digest: Digest) -> int | None:
+    """Its id; a push of the same manifest waits until this unit ends, so that no tag comes to it meanwhile."""
+    return await work.one(_OWNED_ID, repository_id=repository_id, digest=digest)
 
 
 async def store_manifest(work: Work, repository_id: int, digest: Digest, parsed: Parsed, body: bytes, now: datetime) -> int:
