@@ -17,7 +17,7 @@ from cargohold.content.fsck import Fault, check
 from cargohold.content.queries import journal as journal_rows
 from cargohold.content.queries.repositories import page
 from cargohold.content.store import Store, utc_now
-from cargohold.errors import BlobUnknown, Corrupt, ManifestUnknown, UploadUnknown
+from cargohold.errors import BlobUnknown, Corrupt, ManifestUnknown, Unavailable, UploadUnknown
 from cargohold.names import Digest, RepoName, Tag
 from cargohold.storage import keys
 from cargohold.storage.driver import Small
@@ -177,6 +177,29 @@ async def test_crash_between_row_and_link_is_mended_from_the_journal(store: Stor
     assert await journal.replay(store) > 0
     assert await faults(store) == []
     assert await store.driver.head(keys.layer(REPO, Digest.of(b"gone"))) is None
+    assert await journal.replay(store) == 0
+
+
+async def test_link_that_could_not_be_written_is_mended_in_the_next_turn(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bucket goes away between a commit and its links."""
+    gone = await push_image(store, "gone", b"gone")
+    await push_image(store, "moved", b"a")
+
+    async def away(*args: object) -> None:
+        raise Unavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.driver, "delete", away)
+        with pytest.raises(Unavailable):
+            await manifests.delete(store, ANYONE, REPO, gone, "request")
+    assert "stray-link" in {fault.finding for fault in await faults(store)}
+    with monkeypatch.context() as patch:
+        patch.setattr(store.driver, "delete", away)
+        with pytest.raises(Unavailable):
+            await journal.settle(store, 0)
+    end = await journal.settle(store, 0)
+    assert await faults(store) == []
+    assert await journal.settle(store, end) == end
     assert await journal.replay(store) == 0
 
 

@@ -4,16 +4,22 @@ A change commits first and is mirrored into the tree before its answer (content/
 without its link, or a link without its row. So at start one worker walks the events behind the cursor (`meta`: tree_cursor)
 and mirrors each of them again; while running it moves the cursor to where the outbox ended at its last turn but one, when
 every request of that time has long been answered.
+
+A mirror that fails (the bucket is away, the disk is full) notes so in `meta` (tree_behind): the next turn walks the same events
+again before it moves the cursor.
 """
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
 
 import msgspec
 
 from cargohold.content.queries import journal as rows
 from cargohold.content.queries.journal import Entry
 from cargohold.content.store import Store
-from cargohold.content.tree import mirror_layer, mirror_revision, mirror_tag
+from cargohold.content.tree import BEHIND, mirror_layer, mirror_revision, mirror_tag
+from cargohold.errors import CargoholdError
 from cargohold.events import BlobDeleted, BlobMounted, BlobPushed, ManifestDeleted, ManifestPushed, TagDeleted
 
 CURSOR = "tree_cursor"
@@ -23,19 +29,24 @@ _decode = msgspec.json.Decoder(_Event, dec_hook=lambda kind, text: kind(text)).d
 
 
 async def replay(store: Store) -> int:
-    """Mirror all that lies behind the cursor; the number of events seen."""
-    cursor, seen = await _cursor(store), 0
-    while entries := await rows.events_after(store.db.now, cursor, _PAGE):
-        for entry in entries:
-            await _mirror(store, entry)
-        cursor = entries[-1].id
+    """Mirror all that lies behind the cursor, and move it; the number of events seen."""
+    seen = 0
+    async for entries in _behind(store):
         seen += len(entries)
-        await store.db.note(rows.set_meta, CURSOR, str(cursor))
+        await store.db.note(rows.set_meta, CURSOR, str(entries[-1].id))
     return seen
 
 
 async def settle(store: Store, upto: int) -> int:
-    """Move the cursor to `upto`; returns where the outbox ends now, which is the `upto` of the next turn."""
+    """Mend what failed, then move the cursor to `upto`; returns where the outbox ends now, the `upto` of the next turn."""
+    if await rows.get_meta(store.db.now, BEHIND) is not None:
+        await store.db.write(rows.clear_meta, BEHIND)
+        try:
+            async for _ in _behind(store):
+                """Requests that still run have events here too, so the cursor stays."""
+        except CargoholdError:
+            await store.db.write(rows.set_meta, BEHIND, "again")
+            raise
     if upto > await _cursor(store):
         await store.db.note(rows.set_meta, CURSOR, str(upto))
     return await newest(store)
@@ -44,6 +55,16 @@ async def settle(store: Store, upto: int) -> int:
 async def newest(store: Store) -> int:
     """Where the outbox ends; also the cheapest question that shows whether the database answers."""
     return await rows.newest_event(store.db.now)
+
+
+async def _behind(store: Store) -> AsyncIterator[list[Entry]]:
+    """Pages of events behind the cursor, each mirrored before it is given."""
+    cursor = await _cursor(store)
+    while entries := await rows.events_after(store.db.now, cursor, _PAGE):
+        for entry in entries:
+            await _mirror(store, entry)
+        yield entries
+        cursor = entries[-1].id
 
 
 async def _cursor(store: Store) -> int:
