@@ -142,7 +142,7 @@ async def test_owner_without_its_lease_stops(store: Store, second: Store) -> Non
     taken = await store.db.write(rows.take, session.id, 0, utc_now(), past)
     assert taken is not None
     zombie = Writer(store, session, taken.fence, session_hash())
-    await zombie.write(b"a" * (2 * store.driver.segment))
+    await zombie.write(b"a" * store.driver.segment)  # under way, in no row yet
     after = await uploads.append(second, session, in_pieces(b"b" * (2 * store.driver.segment)))
     with pytest.raises(UploadRangeInvalid):
         await zombie.close()

@@ -13,7 +13,7 @@ from cargohold.content.queries import blobs as rows
 from cargohold.content.queries.blobs import Blob
 from cargohold.content.queries.repositories import ensure_repository
 from cargohold.content.store import LEASE, Store, utc_now
-from cargohold.content.tree import mirror_layer
+from cargohold.content.tree import keep_layer, mirror_layer
 from cargohold.db.work import Work
 from cargohold.errors import BlobUnknown
 from cargohold.events import BlobDeleted, BlobMounted
@@ -45,8 +45,7 @@ async def mount(store: Store, actor: Actor, repository: RepoName, digest: Digest
     await store.adopt(repository)
     await store.driver.put([Small(keys.layer(repository, digest), digest.encode())])
     mounted = await store.db.write(_mount, blob, repository, holder, actor.name, request)
-    if not mounted:
-        await mirror_layer(store, repository, digest)
+    await (keep_layer if mounted else mirror_layer)(store, repository, digest)
     return mounted
 
 

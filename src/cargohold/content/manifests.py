@@ -21,7 +21,7 @@ from cargohold.content.queries import tags as tag_rows
 from cargohold.content.queries.manifests import Manifest
 from cargohold.content.queries.repositories import ensure_repository, repository_id
 from cargohold.content.store import Store, utc_now
-from cargohold.content.tree import mirror_revision, mirror_tag
+from cargohold.content.tree import keep_revision, mirror_revision, mirror_tag
 from cargohold.db.work import Reader, Work
 from cargohold.errors import DigestInvalid, ManifestInvalid, ManifestUnknown, ReferencesUnknown
 from cargohold.events import ManifestDeleted, ManifestPushed, TagDeleted
@@ -75,6 +75,7 @@ async def push(
         small.append(Small(keys.tag_history(repository, tag, digest), digest.encode()))
     await store.driver.put(small)
     await store.db.write(_push, repository, tag, digest, parsed, body, actor.name, request)
+    await keep_revision(store, repository, digest)
     metrics.pushed_manifests.add()
     if tag is not None:
         await mirror_tag(store, repository, tag)

@@ -29,7 +29,7 @@ from cargohold.content.queries import uploads as rows
 from cargohold.content.queries.uploads import Session, Taken
 from cargohold.content.store import Store, utc_now
 from cargohold.db.tables.uploads import DEAD, DONE, FINISHING
-from cargohold.errors import CargoholdError, TooManyRequests, Unavailable, UploadRangeInvalid, UploadUnknown
+from cargohold.errors import CargoholdError, StorageFull, TooManyRequests, Unavailable, UploadRangeInvalid, UploadUnknown
 from cargohold.names import RepoName, UploadId
 from cargohold.telemetry import log
 
@@ -174,11 +174,20 @@ async def cancel(store: Store, actor: Actor, repository: RepoName, upload: Uploa
         log.warning("an upload's bytes are left for the sweeper", upload=upload, why=str(error))
 
 
+async def _bury(store: Store, session: Session) -> str | None:
+    """On a full disk the row itself cannot change: then the bytes go first, and make the room for it."""
+    try:
+        return await store.db.note(rows.bury, session.id, utc_now())
+    except StorageFull:
+        await store.driver.unstage(session.id)
+        return await store.db.note(rows.bury, session.id, utc_now())
+
+
 async def discard(store: Store, session: Session) -> None:
     """Dead first: who still appends finds its fence gone. The row goes last, so that bytes that cannot be removed now are not forgotten."""
     handle: str | None = session.handle
     if session.state <= FINISHING:
-        handle = await store.db.note(rows.bury, session.id, utc_now())
+        handle = await _bury(store, session)
         store.hashes.drop(session.id)
     if handle:
         await store.driver.abandon(handle)

@@ -53,6 +53,18 @@ async def mirror_layer(store: Store, repository: RepoName, digest: Digest) -> No
     await _until_equal(store, wanted, _link(store, keys.layer(repository, digest), digest))
 
 
+async def keep_revision(store: Store, repository: RepoName, digest: Digest) -> None:
+    """After the row of a push: a delete of the same manifest that raced with it may have taken the link."""
+    if await store.driver.head(keys.revision(repository, digest)) is None:
+        await mirror_revision(store, repository, digest)
+
+
+async def keep_layer(store: Store, repository: RepoName, digest: Digest) -> None:
+    """The same for a blob."""
+    if await store.driver.head(keys.layer(repository, digest)) is None:
+        await mirror_layer(store, repository, digest)
+
+
 async def delete_below(store: Store, prefix: str) -> None:
     await _delete(store, [entry.key async for entry in store.driver.list(prefix)])
 

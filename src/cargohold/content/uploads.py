@@ -23,6 +23,7 @@ from cargohold.content.queries.repositories import ensure_repository
 from cargohold.content.queries.uploads import Session
 from cargohold.content.sessions import TAIL, discard, lost, new_id, owned
 from cargohold.content.store import LEASE, Store, utc_now
+from cargohold.content.tree import keep_layer
 from cargohold.content.writer import Writer, running_hash, staged_segments
 from cargohold.db.tables.content import PRESENT
 from cargohold.db.tables.uploads import DEAD, DONE
@@ -131,12 +132,12 @@ async def finish(store: Store, actor: Actor, session: Session, digest: Digest, r
     known = await _known(store, digest, session.size)
     if known is not None or not session.staged:
         mark = await _put(store, push, session.tail, known)
-        await store.db.write(_stored, push, session.size, mark, session.id, session.fence)
+        await _commit(store, push, session.size, mark, session.id, session.fence)
     else:
         try:
             async with owned(store, session) as fence:
                 mark = await _assemble(store, session, fence, push)
-                await store.db.write(_stored, push, session.size, mark, session.id, fence)
+                await _commit(store, push, session.size, mark, session.id, fence)
         except UploadUnknown:  # the same PUT, sent twice: the other one was first
             now = await rows.session(store.db.now, session.id)
             if now is None or now.digest != digest:
@@ -168,21 +169,21 @@ async def whole(
             raise DigestInvalid(digest=digest)
         mark = await _put(store, push, bytes(head), await _known(store, digest, len(head)))
         upload, fence = (session.id, session.fence) if session else (None, 0)
-        await store.db.write(_stored, push, len(head), mark, upload, fence)
+        await _commit(store, push, len(head), mark, upload, fence)
     elif session is not None:
         await _whole_long(store, push, head, pieces, session)
     elif store.driver.records:
         await _whole_noted(store, actor, push, head, pieces)
     else:
         stat = await _write(store, push, head, pieces, _never)
-        await store.db.write(_stored, push, stat.size, stat.mark, None, 0)
+        await _commit(store, push, stat.size, stat.mark, None, 0)
     metrics.uploads_finished.add()
 
 
 async def _whole_long(store: Store, push: _Push, head: bytearray, pieces: AsyncIterator[bytes], session: Session) -> None:
     async with owned(store, session) as fence:
         stat = await _write(store, push, head, pieces, _remember(store, session.id, fence))
-        await store.db.write(_stored, push, stat.size, stat.mark, session.id, fence)
+        await _commit(store, push, stat.size, stat.mark, session.id, fence)
 
 
 async def _whole_noted(store: Store, actor: Actor, push: _Push, head: bytearray, pieces: AsyncIterator[bytes]) -> None:
@@ -275,6 +276,11 @@ async def _assemble(store: Store, session: Session, fence: int, push: _Push) -> 
     key = keys.blob(push.digest)
     stat = await store.driver.assemble(session.id, segments, session.size, key, remember=remember, links=[push.link])
     return stat.mark
+
+
+async def _commit(store: Store, push: _Push, size: int, mark: int, upload: UploadId | None, fence: int) -> None:
+    await store.db.write(_stored, push, size, mark, upload, fence)
+    await keep_layer(store, push.repository, push.digest)
 
 
 async def _stored(work: Work, push: _Push, size: int, mark: int, upload: UploadId | None, fence: int) -> None:
