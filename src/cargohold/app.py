@@ -121,14 +121,18 @@ class RegistryApp:
             await asyncio.sleep(_WATCH)
 
     async def _why_unfit(self) -> str:
-        try:
-            await journal.newest(self._store)
-        except CargoholdError as error:
-            return f"database: {error}"
-        try:
-            await self._store.driver.head(f"{CHECK}ready")
-        except CargoholdError as error:
-            return f"storage: {error}"
+        """A read tells of a bucket that is not there, which a HEAD would not."""
+        questions: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+            ("database", lambda: journal.newest(self._store)),
+            ("storage", lambda: self._store.driver.read(f"{CHECK}ready")),
+        ]
+        for what, ask in questions:
+            try:
+                await asyncio.wait_for(ask(), _WATCH)
+            except CargoholdError as error:
+                return f"{what}: {error}"
+            except TimeoutError:
+                return f"{what}: no answer for {_WATCH:.0f} s"
         return ""
 
 
