@@ -12,7 +12,7 @@ import pytest
 
 from cargohold.auth.identity import ANYONE
 from cargohold.content import blobs, journal, manifests, sessions, sweeper, tags, uploads
-from cargohold.content.adoption import DONE, Adoption, _running, forget_all
+from cargohold.content.adoption import DONE, Adoption, _import, _running, forget_all
 from cargohold.content.fsck import Fault, check
 from cargohold.content.queries import journal as journal_rows
 from cargohold.content.queries.repositories import page
@@ -116,6 +116,18 @@ async def test_large_repository_is_adopted_in_batches(store: Store) -> None:
     store.adoption = Adoption(store)
     assert (await manifests.find(store, REPO, digest)).digest == digest
     assert len((await tags.page(store, REPO, "", None))[0]) == 700
+
+
+async def test_two_workers_adopt_at_once_and_what_is_deleted_then_stays_deleted(store: Store, second: Store) -> None:
+    digest = await lay_out(store, REPO, ["v1", "v2"], [b"a"])
+    slow = Adoption(store)
+    read = [item async for item in slow._found(REPO)]
+    store.adoption, second.adoption = Adoption(store), Adoption(second)
+    await asyncio.gather(store.adopt(REPO), second.adopt(REPO))
+    await manifests.delete(second, ANYONE, REPO, Tag("v1"), "request")
+    await store.db.write(_import, REPO, read, last=True)
+    assert await tags.page(store, REPO, "", None) == (["v2"], False)
+    assert (await manifests.find(second, REPO, Tag("v2"))).digest == digest
 
 
 async def test_rows_can_be_rebuilt_from_the_tree(store: Store) -> None:

@@ -13,7 +13,9 @@ bytes of blobs are believed by their size and hashed when their file changes (co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -32,8 +34,11 @@ from cargohold.storage import keys
 from cargohold.telemetry import log
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _BATCH = 500
+_BATCH_BYTES = 8 << 20
+_AT_ONCE = 8
 _LINK_LIMIT = 256
 _NAMES_PATIENCE = 10.0
 _POLL = 0.05
@@ -56,6 +61,26 @@ class FoundManifest(msgspec.Struct, frozen=True):
 class FoundTag(msgspec.Struct, frozen=True):
     tag: Tag
     digest: Digest
+
+
+Found = FoundBlob | FoundManifest | FoundTag
+
+
+class _Batch:
+    """Rows of one unit; manifests bring their bodies, so bytes count too."""
+
+    def __init__(self) -> None:
+        self.items: list[Found] = []
+        self._bytes = 0
+
+    def add(self, item: Found) -> None:
+        self.items.append(item)
+        if isinstance(item, FoundManifest):
+            self._bytes += len(item.body)
+
+    @property
+    def full(self) -> bool:
+        return len(self.items) >= _BATCH or self._bytes >= _BATCH_BYTES
 
 
 class Tally(msgspec.Struct):
@@ -112,74 +137,98 @@ class Adoption:
 
     async def _adopt(self, repository: RepoName) -> bool:
         """Storage first, then rows: blobs, manifests, tags. A large repository goes in batches and is marked while it does."""
-        blobs = [item async for item in self._blobs(repository)]
-        manifests = [item async for item in self._manifests(repository)]
-        tags = [item async for item in self._tags(repository, {item.digest for item in manifests})]
-        if not blobs and not manifests:
+        batch = _Batch()
+        running = False
+        async for item in self._found(repository):
+            batch.add(item)
+            if batch.full:
+                if not running and not await self._store.db.write(_begin, repository):
+                    return True
+                running = True
+                await self._store.db.write(_import, repository, batch.items, last=False)
+                batch = _Batch()
+            self._count(item)
+        if not batch.items and not running:
             return False
-        if len(blobs) + len(manifests) + len(tags) <= _BATCH:
-            await self._store.db.write(_import, repository, blobs, manifests, tags, last=True)
-        else:
-            await self._store.db.write(journal.set_meta, _running(repository), "running")
-            for some in _batches(blobs):
-                await self._store.db.write(_import, repository, some, [], [], last=False)
-            for few in _batches(manifests):
-                await self._store.db.write(_import, repository, [], few, [], last=False)
-            for more in _batches(tags):
-                await self._store.db.write(_import, repository, [], [], more, last=False)
-            await self._store.db.write(_import, repository, [], [], [], last=True)
+        await self._store.db.write(_import, repository, batch.items, last=True)
         self.tally.repositories += 1
-        self.tally.blobs += len(blobs)
-        self.tally.manifests += len(manifests)
-        self.tally.tags += len(tags)
         return True
 
-    async def _blobs(self, repository: RepoName) -> AsyncIterator[FoundBlob]:
-        async for digest in self._links(keys.layers(repository)):
-            stat = await self._store.driver.head(keys.blob(digest))
-            if stat is None:
-                self._pass_over(repository, f"layer {digest} has no data")
-            else:
-                yield FoundBlob(digest, stat.size, stat.mark)
+    def _count(self, item: Found) -> None:
+        match item:
+            case FoundBlob():
+                self.tally.blobs += 1
+            case FoundManifest():
+                self.tally.manifests += 1
+            case FoundTag():
+                self.tally.tags += 1
 
-    async def _manifests(self, repository: RepoName) -> AsyncIterator[FoundManifest]:
-        async for digest in self._links(keys.revisions(repository)):
-            body = await self._read(keys.blob(digest), self._store.limits.manifest_bytes)
-            if body is None or Digest.of(body, digest.algorithm) != digest:
-                self._pass_over(repository, f"manifest {digest} has no data, or other data")
-                continue
-            try:
-                parsed = parse(body, "", depth=self._store.limits.json_depth, references=self._store.limits.references)
-            except ManifestInvalid as error:
-                self._pass_over(repository, f"manifest {digest}: {error}")
-                continue
-            yield FoundManifest(digest, parsed, body)
+    async def _found(self, repository: RepoName) -> AsyncIterator[Found]:
+        """What the tree holds of a repository, in the order in which rows need it."""
+        async for blob in several(self._named(keys.layers(repository)), partial(self._blob, repository)):
+            if blob is not None:
+                yield blob
+        known: set[Digest] = set()
+        async for manifest in several(self._named(keys.revisions(repository)), partial(self._manifest, repository)):
+            if manifest is not None:
+                known.add(manifest.digest)
+                yield manifest
+        if known:
+            async for tag in several(self._store.driver.list_dirs(keys.tags(repository)), partial(self._tag, repository, known)):
+                if tag is not None:
+                    yield tag
 
-    async def _tags(self, repository: RepoName, known: set[Digest]) -> AsyncIterator[FoundTag]:
-        async for name in self._store.driver.list_dirs(keys.tags(repository)):
-            try:
-                tag = Tag.parse(name)
-            except Malformed:
-                self._pass_over(repository, f"{name!r} is no tag")
-                continue
-            digest = await self._link(keys.tag_current(repository, tag))
-            if digest in known and digest is not None:
-                yield FoundTag(tag, digest)
-            else:
-                self._pass_over(repository, f"tag {tag} points to nothing")
-
-    async def _links(self, prefix: str) -> AsyncIterator[Digest]:
-        """The digests of the links below `<prefix><alg>/<hex>/link`; a link that is not what its folder says is passed over."""
+    async def _named(self, prefix: str) -> AsyncIterator[Digest]:
+        """The digests that folders below `prefix` are named for."""
         async for algorithm in self._store.driver.list_dirs(prefix):
             async for encoded in self._store.driver.list_dirs(f"{prefix}{algorithm}/"):
                 try:
-                    digest = Digest.parse(f"{algorithm}:{encoded}")
+                    yield Digest.parse(f"{algorithm}:{encoded}")
                 except Malformed:
                     continue
-                if await self._link(f"{prefix}{algorithm}/{encoded}/link") == digest:
-                    yield digest
-                elif await self._store.driver.head(f"{prefix}{algorithm}/{encoded}/link") is not None:
-                    self._pass_over(RepoName(""), f"the link of {digest} says something else")
+
+    async def _blob(self, repository: RepoName, digest: Digest) -> FoundBlob | None:
+        if not await self._is_linked(repository, keys.layer(repository, digest), digest):
+            return None
+        stat = await self._store.driver.head(keys.blob(digest))
+        if stat is None:
+            self._pass_over(repository, f"layer {digest} has no data")
+            return None
+        return FoundBlob(digest, stat.size, stat.mark)
+
+    async def _manifest(self, repository: RepoName, digest: Digest) -> FoundManifest | None:
+        if not await self._is_linked(repository, keys.revision(repository, digest), digest):
+            return None
+        body = await self._read(keys.blob(digest), self._store.limits.manifest_bytes)
+        if body is None or Digest.of(body, digest.algorithm) != digest:
+            self._pass_over(repository, f"manifest {digest} has no data, or other data")
+            return None
+        try:
+            parsed = parse(body, "", depth=self._store.limits.json_depth, references=self._store.limits.references)
+        except ManifestInvalid as error:
+            self._pass_over(repository, f"manifest {digest}: {error}")
+            return None
+        return FoundManifest(digest, parsed, body)
+
+    async def _tag(self, repository: RepoName, known: set[Digest], name: str) -> FoundTag | None:
+        try:
+            tag = Tag.parse(name)
+        except Malformed:
+            self._pass_over(repository, f"{name!r} is no tag")
+            return None
+        digest = await self._link(keys.tag_current(repository, tag))
+        if digest is None or digest not in known:
+            self._pass_over(repository, f"tag {tag} points to nothing")
+            return None
+        return FoundTag(tag, digest)
+
+    async def _is_linked(self, repository: RepoName, key: str, digest: Digest) -> bool:
+        """False for a link that is not what its folder says; a folder without a link is nothing to speak of."""
+        if await self._link(key) == digest:
+            return True
+        if await self._store.driver.head(key) is not None:
+            self._pass_over(repository, f"the link of {digest} says something else")
+        return False
 
     async def _link(self, key: str) -> Digest | None:
         text = await self._read(key, _LINK_LIMIT)
@@ -221,30 +270,52 @@ async def repositories_in(store: Store, below: str = "") -> AsyncIterator[RepoNa
                 yield found
 
 
-def _batches(items: list[T]) -> list[list[T]]:
-    return [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+async def several(items: AsyncIterator[T], work: Callable[[T], Awaitable[R]]) -> AsyncIterator[R]:
+    """Results in the order of the items; so many at once that the latency of a bucket does not add up."""
+    flights: deque[asyncio.Task[R]] = deque()
+    try:
+        async for item in items:
+            flights.append(asyncio.ensure_future(work(item)))
+            if len(flights) == _AT_ONCE:
+                yield await flights.popleft()
+        while flights:
+            yield await flights.popleft()
+    finally:
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
 
 
 def _running(repository: RepoName) -> str:
     return f"adopting:{repository}"
 
 
-async def _import(
-    work: Work, repository: RepoName, blobs: list[FoundBlob], manifests: list[FoundManifest], tags: list[FoundTag], *, last: bool
-) -> None:
+async def _begin(work: Work, repository: RepoName) -> bool:
+    """False when another worker has adopted it meanwhile: what was deleted since must not come back."""
+    if await repository_id(work, repository) is not None and await journal.get_meta(work, _running(repository)) is None:
+        return False
+    await journal.set_meta(work, _running(repository), "running")
+    return True
+
+
+async def _import(work: Work, repository: RepoName, items: list[Found], *, last: bool) -> None:
     """Adds, never replaces: what was pushed since is newer than the tree."""
+    if last and not await _begin(work, repository):
+        return
     now = utc_now()
     id = await ensure_repository(work, repository, now)
-    for blob in blobs:
-        known = await blob_rows.blob_anywhere(work, blob.digest)
-        blob_id = known.id if known else await blob_rows.store_blob(work, blob.digest, blob.size, blob.mark, now + LEASE, now)
-        await blob_rows.link_blob(work, id, blob_id)
-    for manifest in manifests:
-        if await manifest_rows.manifest_id(work, id, manifest.digest) is None:
-            await manifest_rows.store_manifest(work, id, manifest.digest, manifest.parsed, manifest.body, now)
-    for item in tags:
-        target = await manifest_rows.manifest_id(work, id, item.digest)
-        if target is not None and await tag_rows.tag_digest(work, repository, item.tag) is None:
-            await tag_rows.set_tag(work, id, item.tag, target, now)
+    for item in items:
+        match item:
+            case FoundBlob():
+                known = await blob_rows.blob_anywhere(work, item.digest)
+                blob = known.id if known else await blob_rows.store_blob(work, item.digest, item.size, item.mark, now + LEASE, now)
+                await blob_rows.link_blob(work, id, blob)
+            case FoundManifest():
+                if await manifest_rows.manifest_id(work, id, item.digest) is None:
+                    await manifest_rows.store_manifest(work, id, item.digest, item.parsed, item.body, now)
+            case FoundTag():
+                target = await manifest_rows.manifest_id(work, id, item.digest, keep=True)
+                if target is not None:
+                    await tag_rows.add_tag(work, id, item.tag, target, now)
     if last:
         await journal.clear_meta(work, _running(repository))

@@ -47,6 +47,13 @@ _SET: Query[int] = Query(
         index_elements=["repository_id", "name"], set_={"manifest_id": bindparam("manifest_id"), "updated_at": bindparam("now")}
     )
 )
+_ADD: Query[int] = Query(
+    insert(tags)
+    .values(
+        repository_id=bindparam("repository_id"), name=bindparam("tag"), manifest_id=bindparam("manifest_id"), updated_at=bindparam("now")
+    )
+    .on_conflict_do_nothing(index_elements=["repository_id", "name"])
+)
 _DELETE: Query[int] = Query(delete(tags).where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("tag")))
 _DELETE_OF: Query[str] = Query(delete(tags).where(tags.c.manifest_id == bindparam("manifest_id")).returning(tags.c.name))
 
@@ -65,6 +72,11 @@ async def tag_digest(r: Reader, repository: RepoName, tag: Tag) -> Digest | None
 
 async def set_tag(work: Work, repository_id: int, tag: Tag, manifest_id: int, now: datetime) -> int:
     return await work.run(_SET, repository_id=repository_id, tag=tag, manifest_id=manifest_id, now=now)
+
+
+async def add_tag(work: Work, repository_id: int, tag: Tag, manifest_id: int, now: datetime) -> int:
+    """A tag that is there stays where it points."""
+    return await work.run(_ADD, repository_id=repository_id, tag=tag, manifest_id=manifest_id, now=now)
 
 
 async def delete_tag(work: Work, repository_id: int, tag: Tag) -> int:
