@@ -13,7 +13,7 @@ import pytest
 
 from cargohold.config.settings import S3, Storage
 from cargohold.storage.driver import Leftovers, LocalFiles, Redirects, Small, Usage
-from cargohold.storage.open import MissingExtra, open_driver
+from cargohold.storage.open import open_driver
 
 BLOCKED = """
 import sys
@@ -50,11 +50,6 @@ async def test_each_name_opens_its_driver(tmp_path: Path, s3_settings: S3) -> No
         assert driver.name == name
         assert {kind for kind in (LocalFiles, Usage, Leftovers, Redirects) if isinstance(driver, kind)} == able
         await driver.aclose()
-
-
-def test_a_missing_bucket_is_refused() -> None:
-    with pytest.raises(MissingExtra, match="bucket"):
-        open_driver(Storage(driver="s3"))
 
 
 @pytest.mark.parametrize("library", ["boto3", "obstore"])
