@@ -96,9 +96,11 @@ class Control:
 
     async def part(self, key: str, upload: str, number: int, data: bytes | bytearray) -> str:
         """The ETag of part `number` (from 1), at least 5 MiB unless it is the last."""
-        made = await self._ask(
-            "UploadPart", key, lambda: self._client.upload_part(**self._named(key), UploadId=upload, PartNumber=number, Body=data)
-        )
+
+        def send() -> Any:
+            return self._client.upload_part(**self._named(key), UploadId=upload, PartNumber=number, Body=_Body(data))
+
+        made = await self._ask("UploadPart", key, send)
         return str(made["ETag"])
 
     async def part_copy(self, key: str, upload: str, number: int, source: str, start: int, end: int) -> str:
@@ -191,6 +193,29 @@ class Control:
         self._threads.shutdown(wait=True)
         self._client.close()
         self._public.close()
+
+
+class _Body:
+    """Bytes as a file: of a bytearray itself botocore would make a copy."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._view, self._at = memoryview(data), 0
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def read(self, size: int = -1) -> memoryview:
+        end = len(self._view) if size < 0 else self._at + size
+        piece = self._view[self._at : end]
+        self._at += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, len(self._view))[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
 def _refused(error: ClientError) -> Refused:

@@ -37,6 +37,7 @@ from cargohold.storage.drivers.watched import watched
 from cargohold.storage.keys import staging
 
 SMALLEST_PART = 5 * MIB
+_LARGEST_PART = 8 * MIB  # of a write, where three of them are in memory; they grow when there are many
 _PARTS = 10_000
 _COPY_WHOLE = 64 * MIB
 _BYTES_IN_FLIGHT = 384 * MIB
@@ -66,6 +67,7 @@ class S3Driver:
 
     def __init__(self, settings: S3) -> None:
         self.segment = max(settings.segment, SMALLEST_PART)
+        self._part = min(self.segment, _LARGEST_PART)
         self._access = Access.of(settings)
         self._breaker = Breaker()
         self.control = Control(settings, self._access, self._breaker)
@@ -118,11 +120,12 @@ class S3Driver:
         try:
             async for chunk in chunks:
                 waiting += chunk
-                while len(waiting) >= (limit := self.segment << (len(flights) // _GROWS_EVERY)):
+                while len(waiting) >= (limit := self._part << (len(flights) // _GROWS_EVERY)):
                     rest = waiting[limit:]
                     del waiting[limit:]  # cut exactly: some look-alikes want all parts but the last of one size
-                    full, waiting = waiting, rest
-                    await launch(full)
+                    part, waiting = waiting, rest
+                    await launch(part)
+                    del part  # its flight holds it, as long as it needs it
             if waiting:
                 await launch(waiting)
             etags = [await flight for flight in flights]
