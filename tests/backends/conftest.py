@@ -65,3 +65,5 @@ def stage(new_stage: MakeStage) -> Iterator[Stage]:
     made = new_stage()
     with made.program:
         yield made
+        assert made.program.stop() == 0
+    assert "Traceback" not in made.program.log

@@ -26,7 +26,6 @@ def test_images_layers_and_pieces_over_two_workers(stage: Stage) -> None:
         ranges_come_out(other)
     until(lambda: not stage.keys("_cargohold/uploads/"), "segments are left behind")
     assert stage.half_done() == []
-    assert "Traceback" not in stage.program.log
 
 
 def images_go_in_and_out(one: httpx.Client, other: httpx.Client) -> None:
