@@ -117,13 +117,18 @@ class RegistryApp:
     async def _watch(self) -> None:
         """Can this worker reach its database and its storage? Asked every few seconds, told by `ready`."""
         while True:
-            self._unfit = await self._why_unfit()
+            try:
+                self._unfit = await self._why_unfit()
+            except Exception as error:  # a bug is told, and a worker of which nothing is known is not ready
+                log.error("the look at database and storage failed", exc_info=error)
+                self._unfit = "the look at database and storage failed"
             await asyncio.sleep(_WATCH)
 
     async def _why_unfit(self) -> str:
         """A read tells of a bucket that is not there, which a HEAD would not."""
         questions: list[tuple[str, Callable[[], Awaitable[object]]]] = [
             ("database", lambda: journal.newest(self._store)),
+            ("database", lambda: sweeper.look(self._store)),
             ("storage", lambda: self._store.driver.read(f"{CHECK}ready")),
         ]
         for what, ask in questions:
@@ -143,6 +148,8 @@ async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
             return await work()
         except CargoholdError as error:
             log.warning("putting the tree in order failed; it is tried again", why=str(error))
+        except Exception as error:  # without this the worker would serve on, its tree never put in order, and nobody would know
+            log.error("putting the tree in order failed; it is tried again", exc_info=error)
         await asyncio.sleep(_WATCH)
 
 

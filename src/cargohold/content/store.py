@@ -52,7 +52,7 @@ class Store:
         self.adoption: Adopts | None = None
         self.hashes = Hashes()
         self.uploads_full = False
-        """Set by the sweeper when there are more open uploads than limits.uploads."""
+        """As many uploads are open as limits.uploads allows (content/sweeper.py: look)."""
 
         self._later: set[asyncio.Task[None]] = set()
 
