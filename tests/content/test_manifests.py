@@ -10,7 +10,7 @@ import pytest
 
 from cargohold.auth.identity import ANYONE
 from cargohold.content import blobs, manifests, referrers, tags
-from cargohold.content.formats import OCI_IMAGE, OCI_INDEX
+from cargohold.content.formats import DOCKER_IMAGE, DOCKER_LIST, OCI_IMAGE, OCI_INDEX
 from cargohold.content.queries import journal
 from cargohold.content.store import Store
 from cargohold.errors import BlobUnknown, DigestInvalid, ManifestInvalid, ManifestUnknown, NameUnknown, ReferencesUnknown
@@ -81,6 +81,13 @@ async def test_index_may_name_manifests_and_blobs(store: Store) -> None:
     with pytest.raises(ReferencesUnknown) as caught:
         await push(store, body.replace(child.encode(), Digest.of(b"none").encode()), media_type=OCI_INDEX)
     assert caught.value.missing == [Digest.of(b"none")]
+
+
+async def test_list_with_a_platform_that_is_none_is_served_as_it_is(store: Store) -> None:
+    child = {"mediaType": DOCKER_IMAGE, "digest": await push_image(store, "v1", b"layer"), "size": 1, "platform": "linux/amd64"}
+    body = json.dumps({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [child]}).encode()
+    await manifests.push(store, ANYONE, REPO, Tag("list"), body, DOCKER_LIST, "request")
+    assert (await manifests.pull(store, ANYONE, REPO, Tag("list"), accepts_lists=False)).body == body
 
 
 async def test_digest_in_the_path_must_be_the_bytes(store: Store) -> None:

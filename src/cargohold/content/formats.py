@@ -93,8 +93,8 @@ def parse(body: bytes, content_type: str, *, depth: int, references: int) -> Par
 def platform_child(body: bytes, os: str, architecture: str) -> Digest | None:
     """The child of an index for that platform, if it names one."""
     for child in msgspec.json.decode(body).get("manifests", []):
-        platform = child.get("platform") or {}
-        if platform.get("os") == os and platform.get("architecture") == architecture:
+        platform = child.get("platform")
+        if isinstance(platform, dict) and platform.get("os") == os and platform.get("architecture") == architecture:
             return Digest.parse(child["digest"])
     return None
 
