@@ -14,6 +14,7 @@ import uvloop
 from sqlalchemy import bindparam
 
 from cargohold.db.postgres import PostgresDatabase
+from cargohold.db.postgres_connection import open_plain
 from cargohold.db.query import Query
 from cargohold.db.tables import meta
 from cargohold.db.unit import Deadlines
@@ -249,6 +250,12 @@ async def test_a_server_that_is_away_is_unavailable_until_it_comes(tmp_path: Pat
     await database.ready()
     assert await database.write(st.put, "a", "1") == 1
     await database.aclose()
+
+
+def test_a_url_that_cannot_be_read_does_not_give_its_password_away() -> None:
+    with pytest.raises(Unavailable) as refused:
+        open_plain("postgresql://cargohold:wonderland@[::1/registry")
+    assert "IPv6" in str(refused.value) and "wonderland" not in str(refused.value)
 
 
 def test_it_runs_on_uvloop(url: str) -> None:

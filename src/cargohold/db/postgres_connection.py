@@ -26,6 +26,7 @@ from cargohold.db.tables import metadata
 from cargohold.db.unit import Deadlines
 from cargohold.db.work import ForeignKeyViolation, UniqueViolation
 from cargohold.errors import StorageFull, TooSlow, Unavailable
+from cargohold.telemetry.scrub import scrub_text
 
 _STATEMENTS = 1000
 _DEFAULTS = {"connect_timeout": "5", "application_name": "cargohold", "keepalives_idle": "30", "tcp_user_timeout": "10000"}
@@ -155,7 +156,8 @@ def _parts(url: str) -> dict[str, Any]:
 
 
 def _away(error: psycopg.Error) -> Unavailable:
-    return Unavailable(f"The database cannot be reached: {' '.join(str(error).split())}")
+    """libpq repeats the whole URL, password and all, when it cannot read it."""
+    return Unavailable(f"The database cannot be reached: {scrub_text(' '.join(str(error).split()))}")
 
 
 def open_plain(url: str) -> psycopg.Connection[Any]:
