@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from cargohold.content.queries import blobs as rows
 from cargohold.content.queries.blobs import Blob
 from cargohold.db.tables.content import CORRUPT, PRESENT
 from cargohold.db.work import Database, Work
-from cargohold.errors import CargoholdError, Corrupt
+from cargohold.errors import CargoholdError, Corrupt, StorageFull
 from cargohold.names import Digest, RepoName
 from cargohold.storage import keys
 from cargohold.storage.driver import Driver, LocalFiles, Redirects, Stat
@@ -88,7 +89,9 @@ class Store:
 
     async def lease(self, blob: Blob) -> None:
         if blob.leased_until - time.time_ns() // 1000 < _HALF:
-            await self.db.note(_lease, blob.id, utc_now() + LEASE)
+        """On a full disk reads go on: nothing can be collected there either, and a push asks for its blobs again."""
+            with suppress(StorageFull):
+                await self.db.note(_lease, blob.id, utc_now() + LEASE)
 
     async def verify(self, blob: Blob, mark: int) -> None:
         """Read the stored bytes again; raises Corrupt when they are not the blob. Called when size or mark are not as they were."""
