@@ -6,6 +6,7 @@ import hashlib
 import os
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from cargohold.auth.identity import ANYONE, Actor, Kind
@@ -14,10 +15,11 @@ from cargohold.content.queries import uploads as rows
 from cargohold.content.sessions import TAIL
 from cargohold.content.store import Store, utc_now
 from cargohold.content.writer import Writer
-from cargohold.errors import BlobUnknown, CargoholdError, DigestInvalid, UploadRangeInvalid, UploadUnknown
+from cargohold.errors import BlobUnknown, CargoholdError, DigestInvalid, StorageFull, UploadRangeInvalid, UploadUnknown
 from cargohold.http.call import ClientGone
 from cargohold.names import Digest
 from cargohold.storage import keys
+from tests.content.conftest import on_engines
 from tests.content.shop import OTHER, REPO, Pieces, in_pieces, noise, push_blob, start, stored
 
 SIZES = [(0, 0), (0, 1), (0, 1000), (0, TAIL), (0, TAIL + 1), (1, -1), (1, 0), (1, 1), (1, TAIL + 1), (2, 0), (3, 17)]
@@ -198,3 +200,15 @@ async def test_error_of_the_driver_frees_the_session(store: Store, monkeypatch: 
 async def test_unknown_blob_is_unknown(store: Store) -> None:
     with pytest.raises(BlobUnknown):
         await blobs.find(store, REPO, Digest.of(b"never"))
+
+
+@on_engines
+async def test_full_disk_does_not_stop_a_look_at_a_blob(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lease cannot be renewed then, but reads go on."""
+    blob = await blobs.find(store, REPO, await push_blob(store, b"layer"))
+
+    async def full(*args: object) -> None:
+        raise StorageFull
+
+    monkeypatch.setattr(store.db, "note", full)
+    await store.lease(msgspec.structs.replace(blob, leased_until=0))
