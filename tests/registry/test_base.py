@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from cargohold.registry import dispatch
 from cargohold.testing.image import image
 from cargohold.testing.push import apush
 from tests.registry.wire import UNKNOWN, error
@@ -113,3 +114,11 @@ async def test_names_that_break_the_rules(client: httpx.AsyncClient, name: str) 
 
 async def test_a_name_of_255_characters_is_fine(client: httpx.AsyncClient) -> None:
     assert (await client.post(f"/v2/{'a' * 255}/blobs/uploads/")).status_code == 202
+
+
+async def test_long_paths_are_located_and_not_remembered() -> None:
+    """Thousands of them, as long as a URL may be, would fill the memory of a worker."""
+    before = dispatch._remembered.cache_info().currsize
+    route, parts = dispatch.locate(f"/v2/team/app/manifests/{'x' * 600}")
+    assert (route.name, parts) == ("manifest", ("team/app", "x" * 600))
+    assert dispatch._remembered.cache_info().currsize == before

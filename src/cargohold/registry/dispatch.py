@@ -31,6 +31,8 @@ from cargohold.telemetry import log, metrics
 
 _API_VERSION = (b"Docker-Distribution-Api-Version", b"registry/2.0")
 _SLASHES = re.compile(r"//+")
+_LONGEST_REMEMBERED = 512
+"""Characters of a path that may be remembered: thousands of paths as long as a URL may be would fill the memory of a worker."""
 
 LIST, PULL, PUSH, DELETE = (Action.LIST,), (Action.PULL,), (Action.PULL, Action.PUSH), (Action.DELETE,)
 
@@ -96,9 +98,12 @@ ROUTES = {
 Place = tuple[Route, tuple[Any, ...]]
 
 
-@lru_cache(maxsize=4096)
 def locate(path: str) -> Place:
     """The route and its parts: (), (name,) or (name, reference as text). Raises NotFound and NameInvalid."""
+    return _remembered(path) if len(path) <= _LONGEST_REMEMBERED else _locate(path)
+
+
+def _locate(path: str) -> Place:
     if "%" in path:
         path = unquote(path)
     if "//" in path:
@@ -116,6 +121,9 @@ def locate(path: str) -> Place:
     if found is None:
         raise NotFound("there is no such path below /v2/", path=path)
     return found
+
+
+_remembered = lru_cache(maxsize=4096)(_locate)
 
 
 def _in_repository(rest: str) -> Place | None:
