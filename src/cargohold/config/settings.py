@@ -187,5 +187,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: Log = Log()
     admin: Admin = Admin()
     limits: Limits = Limits()
-    workers: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
-    """Worker processes; 0: one per core."""
+    workers: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+    """Worker processes; 0: one per core, at most 64."""
