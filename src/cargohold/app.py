@@ -220,7 +220,7 @@ def _where(settings: Settings) -> str:
     return f"data in {data_folder(settings).absolute()}"
 
 
-def fsck(loaded: Loaded, *, repair: bool) -> int:
+def fsck(loaded: Loaded, *, repair: bool, quick: bool = False) -> int:
     """Print every fault; 1 when there are any that were not repaired."""
 
     async def run() -> int:
@@ -229,7 +229,7 @@ def fsck(loaded: Loaded, *, repair: bool) -> int:
         try:
             store.adoption = Adoption(store)
             await store.adoption.scan()
-            async for fault in check(store, repair=repair):
+            async for fault in check(store, repair=repair, quick=quick):
                 total, left = total + 1, left + (not fault.repaired)
                 click.echo(f"{fault.finding}\t{fault.subject}\t{fault.detail}{', repaired' if fault.repaired else ''}")
         finally:

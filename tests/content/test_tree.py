@@ -262,6 +262,8 @@ async def test_fsck_finds_each_fault_and_repairs_what_it_can(store: Store) -> No
     await store.driver.put([Small(keys.tag_current(REPO, Tag("stray")), digest.encode())])
     expected = ["blob-corrupt", "blob-missing", "layer-link", "manifest-missing", "revision-link", "stray-link", "tag-link"]
     assert sorted(fault.finding for fault in await faults(store)) == expected
+    quick = {fault.subject async for fault in check(store, repair=False, quick=True)}
+    assert flipped not in quick and Digest.of(b"missing") in quick
     assert sorted(fault.finding for fault in await faults(store, repair=True)) == expected
     left = ["blob-corrupt", "blob-missing", "stray-link"]
     assert sorted(fault.finding for fault in await faults(store)) == left

@@ -77,11 +77,12 @@ def serve(config: Path | None, **flags: str | None) -> None:
 @registry.command()
 @CONFIG
 @settings_flags("--root")
-@click.option("--repair", is_flag=True, help="Mend what can be mended: put aside broken bytes and links that lead nowhere.")
-def fsck(config: Path | None, repair: bool, **flags: str | None) -> None:
+@click.option("--repair", is_flag=True, help="Mend links; mark broken bytes, so that they count as missing until they are pushed again.")
+@click.option("--quick", is_flag=True, help="Compare sizes only, without reading every blob.")
+def fsck(config: Path | None, repair: bool, quick: bool, **flags: str | None) -> None:
     """Read everything that is stored and say what is broken. Exit code 1 when something is."""
     loaded = load_settings(config, flags)
     from cargohold.app import fsck as run
 
     with start_explained():
-        sys.exit(run(loaded, repair=repair))
+        sys.exit(run(loaded, repair=repair, quick=quick))
