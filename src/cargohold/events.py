@@ -5,7 +5,6 @@
 
 `actor` is who did it, `request` the id of the request. Subscribers read the rows in order of their id: the tree's journal
 (content/journal.py) today; notifications, audit, replication and scans later. A field may be added, never renamed.
-Docs: docs/reference/events.md.
 """
 
 from __future__ import annotations

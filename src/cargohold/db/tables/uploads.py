@@ -1,4 +1,4 @@
-"""Upload sessions and the segments that a driver has staged for them (states: content/uploads.py).
+"""Upload sessions and the segments that a driver has staged for them (states: content/sessions.py).
 
 `state`: 0 open, 1 finishing, 2 done, 3 dead. `digest_hex` is the sha256 of the first `size` bytes; `tail` holds the last
 bytes of them when they are too few for a segment (the staged bytes end at `size - length(tail)`).
