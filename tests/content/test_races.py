@@ -6,13 +6,14 @@ On SQLite the second unit waits for the first by itself, and the same must come 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
 from cargohold.auth.identity import ANYONE
-from cargohold.content import blobs, manifests, tags
+from cargohold.content import blobs, manifests, referrers, tags
 from cargohold.content.formats import OCI_IMAGE, OCI_INDEX
 from cargohold.content.queries import journal
 from cargohold.content.queries import manifests as manifest_rows
@@ -22,8 +23,9 @@ from cargohold.db.query import Query
 from cargohold.db.work import Work
 from cargohold.errors import BlobUnknown, ManifestUnknown, ReferencesUnknown
 from cargohold.names import Digest, Tag
+from cargohold.storage import keys
 from tests.content.conftest import on_engines
-from tests.content.shop import REPO, image, push_blob, push_image
+from tests.content.shop import REPO, image, push_blob, push_image, stored
 
 _PAUSE: Query[Any] = Query(select(func.pg_sleep(0.3)))
 
@@ -130,3 +132,31 @@ async def test_pushes_and_deletes_of_everything_at_once(store: Store, second: St
     names, _ = await tags.page(store, REPO, "", 10)
     for name in names:
         await manifests.find(second, REPO, Tag(name))
+
+
+async def test_fallback_tag_holds_both_of_two_referrers_that_race(store: Store, second: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first has made its list and waits while the second comes and goes: its list is one short, and must not be the last word."""
+    subject = await push_image(store, "v1", b"layer")
+    about: dict[str, Any] = {"subject": {"mediaType": OCI_IMAGE, "digest": subject, "size": 1}}
+    tag = referrers.fallback_tag(subject)
+    await push(store, json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode(), tag, OCI_INDEX)
+    made, go_on, merge = asyncio.Event(), asyncio.Event(), referrers._merged
+
+    async def merged(of: Store, *args: Any) -> bytes | None:
+        body = await merge(of, *args)
+        if of is store and not made.is_set():
+            made.set()
+            await go_on.wait()
+        return body
+
+    monkeypatch.setattr(referrers, "_merged", merged)
+    waiting = asyncio.create_task(push_image(store, "@", b"layer", artifactType="a/1", **about))
+    await made.wait()
+    quick = await push_image(second, "@", b"layer", artifactType="a/2", **about)
+    go_on.set()
+    body = (await manifests.find(store, REPO, tag)).body
+    assert {item["digest"] for item in json.loads(body)["manifests"]} >= {quick}
+    slow = await waiting
+    body = (await manifests.find(store, REPO, tag)).body
+    assert {item["digest"] for item in json.loads(body)["manifests"]} == {slow, quick}
+    assert await stored(store, keys.tag_current(REPO, tag)) == Digest.of(body).encode()

@@ -16,9 +16,9 @@ from cargohold.content.formats import OCI_INDEX, Parsed, parse
 from cargohold.content.queries import manifests as rows
 from cargohold.content.queries import tags as tag_rows
 from cargohold.content.queries.manifests import Referrer
-from cargohold.content.queries.repositories import ensure_repository
+from cargohold.content.queries.repositories import ensure_repository, repository_id
 from cargohold.content.store import Store, utc_now
-from cargohold.content.tree import mirror_tag
+from cargohold.content.tree import keep_revision, mirror_revision, mirror_tag
 from cargohold.db.work import Work
 from cargohold.events import ManifestPushed
 from cargohold.names import Digest, RepoName, Tag
@@ -28,6 +28,7 @@ from cargohold.telemetry import log
 
 PAGE_BYTES = 4 << 20
 """Referrers with large annotations fill a page before their number does: an answer is held in memory as a whole."""
+_TURNS = 20
 
 
 async def page(
@@ -67,18 +68,27 @@ def fallback_tag(subject: Digest) -> Tag:
 
 
 async def keep_fallback(store: Store, actor: Actor, repository: RepoName, subject: Digest, request: str) -> None:
-    """Bring an existing fallback tag up to date with the list; entries that are no referrers of ours are kept."""
+    """Bring an existing fallback tag up to date with the list; entries that are no referrers of ours are kept.
+
+    Who has written looks again: of two pushes that race, the later write may have been made from the shorter list.
+    """
     tag = fallback_tag(subject)
-    current = await rows.manifest_by_tag(store.db.now, repository, tag)
-    if current is None or current.media_type != OCI_INDEX:
-        return
-    body = await _merged(store, repository, subject, current.body)
-    if body is None:
-        log.warning("a fallback tag stays as it is: the list has outgrown a manifest", repository=repository, tag=tag)
-        return
+    for _ in range(_TURNS):
+        current = await rows.manifest_by_tag(store.db.now, repository, tag)
+        if current is None or current.media_type != OCI_INDEX:
+            return
+        body = await _merged(store, repository, subject, current.body)
+        if body is None:
+            log.warning("a fallback tag stays as it is: the list has outgrown a manifest", repository=repository, tag=tag)
+            return
+        if Digest.of(body) == current.digest:
+            return
+        await _replace(store, actor, repository, tag, current.digest, body, request)
+    log.warning("a fallback tag is behind: too many change it at once", repository=repository, tag=tag)
+
+
+async def _replace(store: Store, actor: Actor, repository: RepoName, tag: Tag, old: Digest, body: bytes, request: str) -> None:
     digest = Digest.of(body)
-    if digest == current.digest:
-        return
     parsed = parse(body, OCI_INDEX, depth=store.limits.json_depth, references=store.limits.references)
     await store.driver.put(
         [
@@ -87,7 +97,8 @@ async def keep_fallback(store: Store, actor: Actor, repository: RepoName, subjec
             Small(keys.tag_history(repository, tag, digest), digest.encode()),
         ]
     )
-    await store.db.write(_retag, repository, tag, digest, parsed, body, actor.name, request)
+    moved = await store.db.write(_retag, repository, tag, old, digest, parsed, body, actor.name, request)
+    await (keep_revision if moved else mirror_revision)(store, repository, digest)
     await mirror_tag(store, repository, tag)
 
 
@@ -96,8 +107,9 @@ async def _merged(store: Store, repository: RepoName, subject: Digest, body: byt
     document = msgspec.json.decode(body)
     listed = {item["digest"] for item in document["manifests"]}
     entries = []
+    id = await repository_id(store.db.now, repository) or 0
     for item in document["manifests"]:
-        if await rows.manifest_by_digest(store.db.now, repository, Digest(item["digest"])) is not None:
+        if await rows.manifest_id(store.db.now, id, Digest(item["digest"])) is not None:
             entries.append(item)
     room = store.limits.manifest_bytes
     after: int | None = 0
@@ -111,7 +123,13 @@ async def _merged(store: Store, repository: RepoName, subject: Digest, body: byt
     return body
 
 
-async def _retag(work: Work, repository: RepoName, tag: Tag, digest: Digest, parsed: Parsed, body: bytes, actor: str, request: str) -> None:
+async def _retag(
+    work: Work, repository: RepoName, tag: Tag, old: Digest, digest: Digest, parsed: Parsed, body: bytes, actor: str, request: str
+) -> bool:
+    """Nothing, and False, when the tag is no longer on `old`: a client that keeps it by itself must not lose its entry."""
+    current = await rows.manifest_by_tag(work, repository, tag)
+    if current is None or current.digest != old:
+        return False
     now = utc_now()
     id = await ensure_repository(work, repository, now)
     manifest = await rows.store_manifest(work, id, digest, parsed, body, now)
@@ -119,3 +137,4 @@ async def _retag(work: Work, repository: RepoName, tag: Tag, digest: Digest, par
     work.emit(
         ManifestPushed(repository=repository, digest=digest, media_type=OCI_INDEX, size=len(body), tag=tag, actor=actor, request=request)
     )
+    return True
