@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import email
 import email.policy
+from pathlib import Path
 
 import httpx
 import pytest
 
 from cargohold.names import Digest
+from cargohold.storage import keys
 from cargohold.testing.image import Blob, blob
 from tests.registry.wire import UNKNOWN, add, error, finish, has_blob, start
 
@@ -138,6 +140,20 @@ async def test_delete_is_at_once_and_for_this_repository_alone(client: httpx.Asy
     error(await client.delete(f"/v2/{repo}/blobs/{item.digest}"), 404, "BLOB_UNKNOWN")
     await add(client, repo, item)
     assert (await client.get(f"/v2/{repo}/blobs/{item.digest}")).content == item.content
+
+
+async def test_a_file_that_is_gone_is_told_and_pushed_again(client: httpx.AsyncClient, repo: str, folder: Path, backend: str) -> None:
+    """HEAD as well: a client that hears 200 would not send the blob."""
+    item = blob(100, repo)
+    await add(client, repo, item)
+    if backend.endswith("+s3"):
+        return
+    file = folder / keys.blob(item.digest)
+    for damage in (file.unlink, lambda: file.write_bytes(b"cut")):
+        damage()
+        assert not await has_blob(client, repo, item.digest)
+        await add(client, repo, item)
+        assert (await client.get(f"/v2/{repo}/blobs/{item.digest}")).content == item.content
 
 
 async def test_a_sha512_blob_goes_by_that_name_alone(client: httpx.AsyncClient, repo: str) -> None:

@@ -33,6 +33,7 @@ async def get(plane: Plane, call: Call, name: RepoName, ref: str) -> Reply:
     if call.header(b"if-match") is not None and not {"*", f'"{digest}"'}.intersection(call.header_list(b"if-match")):
         raise PreconditionFailed("If-Match names another digest", digest=digest)
     if call.method == "HEAD":
+        await _must_be_there(plane, blob)
         await plane.store.lease(blob)
         return Reply(200, headers, length=blob.size)
     asked = call.header(b"range")
@@ -108,6 +109,14 @@ async def _chunks(plane: Plane, blob: Blob, start: int, end: int) -> AsyncIterat
     if content.stat.size != blob.size:
         await plane.store.verify(blob, content.stat.mark)
     return content.chunks
+
+
+async def _must_be_there(plane: Plane, blob: Blob) -> None:
+    """A client that hears 200 does not push the blob again, so a file that is gone or cut is 404. Of a bucket it is not asked."""
+    if plane.store.files is not None:
+        stat = await plane.store.driver.head(keys.blob(blob.digest))
+        if stat is None or stat.size != blob.size:
+            raise _lost(blob)
 
 
 def _lost(blob: Blob) -> BlobUnknown:
