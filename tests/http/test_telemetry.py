@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cargohold.telemetry import log, metrics, request_scope, set_up
-from cargohold.telemetry.access import AccessLog, Entry
+from cargohold.telemetry.access import ATOMIC, AccessLog, Entry
 from cargohold.telemetry.exposition import render
 from cargohold.telemetry.scrub import REMOVED, is_secret, scrub_query, scrub_text, scrub_value
 
@@ -127,6 +127,20 @@ def test_the_json_form() -> None:
         "client": "10.0.0.1", "actor": "alice", "method": "GET", "path": "/v2/a/manifests/b", "query": f"token={REMOVED}", "status": 200,
         "bytes": 12, "received": 0, "seconds": 0.0012, "route": "manifest", "agent": "docker/27", "request": "id-1",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["combined", "json"])
+@pytest.mark.parametrize("sign", ['"', "\\", "é", "x"])
+def test_no_line_is_longer_than_a_pipe_takes_at_once(form: str, sign: str) -> None:
+    """A longer one would wait for a reader that stalls, and the whole worker with it."""
+    reading, writing = os.pipe()
+    access = AccessLog(form, writing)
+    long = sign * 8000
+    access.write(Entry("2001:db8::1", long, "GET", long, long, 200, 1, 1, 0.1, "manifest", long, long, "i" * 128))
+    access.flush()
+    assert 0 < len(os.read(reading, 65536)) <= ATOMIC
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_reader_that_stalls_costs_lines_and_not_the_server() -> None:

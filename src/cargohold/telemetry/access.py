@@ -22,6 +22,7 @@ BUFFERED = 64 * 1024
 KEPT = 4 * 1024 * 1024
 ATOMIC = 4096
 _LONGEST = 1024
+_SHORT = 180
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -56,6 +57,8 @@ class AccessLog:
 
     def write(self, entry: Entry) -> None:
         line = self._shape(entry)
+        if len(line) > ATOMIC:
+            line = self._shape(_shortened(entry))
         if self._size > KEPT:
             self.dropped += 1
             return
@@ -87,6 +90,12 @@ class AccessLog:
                 self.dropped += len(waiting) - position
                 return
             position = end
+
+
+def _shortened(entry: Entry) -> Entry:
+    """Fits `ATOMIC` also when every character has to be escaped: a longer write could wait for the reader, and all requests with it."""
+    names = ("actor", "path", "query", "referer", "agent")
+    return entry._replace(**{name: getattr(entry, name)[:_SHORT] for name in names})
 
 
 _stamp: tuple[int, str] = (-1, "")
