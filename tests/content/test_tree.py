@@ -260,6 +260,7 @@ async def test_fsck_finds_each_fault_and_repairs_what_it_can(store: Store) -> No
     )
     await store.driver.delete([keys.blob(Digest.of(b"missing")), keys.revision(REPO, digest)])
     await store.driver.put([Small(keys.tag_current(REPO, Tag("stray")), digest.encode())])
+    await store.driver.put([Small(f"{keys.revisions(REPO)}sha256/foreign/link", b"sha256:foreign")])
     expected = ["blob-corrupt", "blob-missing", "layer-link", "manifest-missing", "revision-link", "stray-link", "tag-link"]
     assert sorted(fault.finding for fault in await faults(store)) == expected
     quick = {fault.subject async for fault in check(store, repair=False, quick=True)}

@@ -103,10 +103,11 @@ class Adoption:
         if self._whole or await self._is_whole() or await self._has_rows(repository):
             return False
         lock = self._locks.setdefault(repository, asyncio.Lock())
-        async with lock:
-            found = await self._has_rows(repository) or await self._adopt(repository)
-        self._locks.pop(repository, None)
-        return found
+        try:
+            async with lock:
+                return await self._has_rows(repository) or await self._adopt(repository)
+        finally:
+            self._locks.pop(repository, None)
 
     async def _has_rows(self, repository: RepoName) -> bool:
         """All of them: an import that was cut off is taken up again."""

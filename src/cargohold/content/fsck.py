@@ -26,7 +26,7 @@ from cargohold.content.queries.blobs import Blob
 from cargohold.content.store import Store, stored_size
 from cargohold.content.tree import mirror_layer, mirror_revision, mirror_tag
 from cargohold.db.tables.content import CORRUPT, PRESENT
-from cargohold.names import Digest, RepoName, Tag
+from cargohold.names import Digest, Malformed, RepoName, Tag
 from cargohold.storage import keys
 from cargohold.storage.driver import Small
 
@@ -137,8 +137,11 @@ async def _strays(store: Store) -> AsyncIterator[Fault]:
                 yield Fault("stray-link", f"{name}:{tag}", f"the tree has this tag, on {text}; no row has", repaired=False)
         async for algorithm in store.driver.list_dirs(keys.revisions(name)):
             async for encoded in store.driver.list_dirs(f"{keys.revisions(name)}{algorithm}/"):
-                digest = Digest(f"{algorithm}:{encoded}")
-                text = await _text(store, f"{keys.revisions(name)}{algorithm}/{encoded}/link")
+                try:
+                    digest = Digest.parse(f"{algorithm}:{encoded}")
+                except Malformed:
+                    continue
+                text = await _text(store, keys.revision(name, digest))
                 if text == digest and await manifests.manifest_by_digest(store.db.now, name, digest) is None:
                     yield Fault("stray-link", f"{name}@{digest}", "the tree has this manifest; no row has", repaired=False)
 
