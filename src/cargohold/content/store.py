@@ -88,8 +88,8 @@ class Store:
         return found
 
     async def lease(self, blob: Blob) -> None:
-        if blob.leased_until - time.time_ns() // 1000 < _HALF:
         """On a full disk reads go on: nothing can be collected there either, and a push asks for its blobs again."""
+        if blob.leased_until - time.time_ns() // 1000 < _HALF:
             with suppress(StorageFull):
                 await self.db.note(_lease, blob.id, utc_now() + LEASE)
 
