@@ -12,6 +12,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ from cargohold.registry.dispatch import Dispatch
 from cargohold.registry.plane import Plane
 from cargohold.storage.driver import Leftovers
 from cargohold.storage.keys import CHECK
-from cargohold.storage.open import MissingExtra, load_driver, open_driver
+from cargohold.storage.open import MissingExtra, lay_out, load_driver, open_driver
 from cargohold.telemetry import log, set_up
 
 _WATCH = 5.0
@@ -202,6 +203,8 @@ def prepare(settings: Settings) -> None:
         raise StartRefused(f"cannot make the data folder {folder} (storage.rootdirectory): {error.strerror}") from None
     if not os.access(folder / "_cargohold", os.W_OK | os.X_OK):
         raise StartRefused(f"the data folder {folder} (storage.rootdirectory) is not writable for this user")
+    with suppress(CargoholdError):  # a tree that cannot be written can still be read
+        lay_out(settings.storage)
     try:
         done = migrate.upgrade(settings.database, folder)
     except migrate.SchemaTooNew as error:

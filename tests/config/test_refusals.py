@@ -40,7 +40,7 @@ cargohold:
         "config.yml:10: http.prefix: must start and end with a slash",
         "config.yml:12: cargohold.workers: a whole number is needed",
         "config.yml:13: cargohold.databse: unknown key; did you mean cargohold.database?",
-        "config.yml:14: cargohold.storage.sync: must be one of full, data, none",
+        "config.yml:14: cargohold.storage.sync: must be one of full, journal, data, none",
         "environment REGISTRY_HTTP_RELATIVEURLS: http.relativeurls: true or false is needed",
         "environment CARGOHOLD_WORKER: there is no such setting; did you mean CARGOHOLD_WORKERS?",
         "flag --log-level: must be one of error, warn, info, debug",

@@ -11,16 +11,21 @@ from pathlib import Path
 import pytest
 
 from cargohold.auth.identity import ANYONE
+from cargohold.config.settings import Limits
 from cargohold.content import blobs, journal, manifests, sessions, sweeper, tags, uploads
 from cargohold.content.adoption import DONE, Adoption, _import, _running, forget_all
 from cargohold.content.fsck import Fault, check
+from cargohold.content.gates import Gates
 from cargohold.content.queries import journal as journal_rows
 from cargohold.content.queries.repositories import page
 from cargohold.content.store import Store, utc_now
+from cargohold.db.work import Database
 from cargohold.errors import BlobUnknown, Corrupt, ManifestUnknown, Unavailable, UploadUnknown
 from cargohold.names import Digest, RepoName, Tag
 from cargohold.storage import keys
 from cargohold.storage.driver import Small
+from cargohold.storage.drivers.files import FilesDriver
+from cargohold.storage.drivers.files_tree import Sync
 from tests.content.conftest import on_files
 from tests.content.shop import OTHER, REPO, image, in_pieces, noise, push_blob, push_image, start, stored
 
@@ -213,6 +218,27 @@ async def test_link_that_could_not_be_written_is_mended_in_the_next_turn(store: 
     assert await faults(store) == []
     assert await journal.settle(store, end) == end
     assert await journal.replay(store) == 0
+
+
+async def test_links_that_a_power_loss_took_are_written_again(database: Database, data_folder: Path) -> None:
+    """On the level `journal` no link is synced with its push: whatever is left of them, the events give them back."""
+    driver = FilesDriver(str(data_folder), Sync("journal"))
+    store = Store(database, driver, Limits(), Gates())
+    digest = await push_image(store, "v1", b"a", b"b")
+    await push_image(store, "gone", b"c")
+    await manifests.delete(store, ANYONE, REPO, Tag("gone"), "request")
+    links = sorted((data_folder / keys.repository(REPO)).rglob("link"))
+    assert len(links) >= 7
+    for number, path in enumerate(links):
+        if number % 2:
+            path.write_bytes(b"")
+        else:
+            path.unlink()
+    assert await faults(store) != []
+    await journal.replay(store)
+    assert await faults(store) == []
+    assert await stored(store, keys.tag_history(REPO, Tag("v1"), digest)) == digest.encode()
+    await driver.aclose()
 
 
 async def faults(store: Store, *, repair: bool = False) -> list[Fault]:

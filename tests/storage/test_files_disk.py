@@ -17,7 +17,7 @@ import pytest
 from cargohold.errors import StorageFull, Unavailable, UploadUnknown
 from cargohold.storage.driver import Small
 from cargohold.storage.drivers.files import FilesDriver
-from cargohold.storage.drivers.files_tree import Sync
+from cargohold.storage.drivers.files_tree import Sync, Tree
 from cargohold.storage.keys import TREE
 from tests.storage.contract import BLOB, LINKS, Upload, Wrong, agree, fetch, forget, keys_below, noise, pieces
 
@@ -42,6 +42,10 @@ class Recorded(Sync):
     def folder(self, path: str) -> None:
         super().folder(path)
         self.done.append("folder " + self._named(path))
+
+    def everything(self, path: str) -> None:
+        super().everything(path)
+        self.done.append("everything")
 
     def _named(self, path: str) -> str:
         return path.removeprefix(str(self.root)).strip("/")
@@ -94,6 +98,32 @@ async def test_folders_that_are_known_to_be_durable_are_not_synced_again(driver:
     other = BLOB.replace("0000/data", "0001/data")
     await driver.put([Small(other, b"y")])
     assert sync.folders_done == {os.path.dirname(other), os.path.dirname(os.path.dirname(other))}, "the new folder and where its name is"
+
+
+async def test_links_are_left_to_the_barrier_on_the_level_journal(root: Path) -> None:
+    sync = Recorded(root, "journal")
+    driver = FilesDriver(str(root), sync)
+    await driver.put([Small(BLOB, b"x"), LINKS[0]])
+    assert len([line for line in sync.done if line.startswith("file")]) == 1, "the data; the link is in the database, too"
+    assert sync.folders_done == above(BLOB)
+    assert (root / LINKS[0].key).read_bytes() == LINKS[0].data
+    await driver.delete([LINKS[0].key])
+    assert sync.folders_done == above(BLOB)
+    sync.done.clear()
+    await driver.barrier()
+    assert sync.done == ["everything"]
+    await driver.aclose()
+
+
+async def test_a_store_that_was_laid_out_syncs_no_shard_again(root: Path) -> None:
+    first = Recorded(root)
+    Tree(str(root), first).lay_out()
+    assert f"{TREE}blobs/sha256" in first.folders_done
+    sync = Recorded(root)
+    driver = FilesDriver(str(root), sync)
+    await driver.put([Small(BLOB, b"x")])
+    assert sync.folders_done == {os.path.dirname(BLOB), os.path.dirname(os.path.dirname(BLOB))}
+    await driver.aclose()
 
 
 async def test_another_worker_trusts_no_folder_it_has_not_synced(driver: FilesDriver, root: Path) -> None:

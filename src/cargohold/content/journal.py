@@ -18,7 +18,7 @@ import msgspec
 from cargohold.content.queries import journal as rows
 from cargohold.content.queries.journal import Entry
 from cargohold.content.store import Store
-from cargohold.content.tree import BEHIND, mirror_layer, mirror_revision, mirror_tag
+from cargohold.content.tree import BEHIND, mirror_history, mirror_layer, mirror_revision, mirror_tag
 from cargohold.errors import CargoholdError
 from cargohold.events import BlobDeleted, BlobMounted, BlobPushed, ManifestDeleted, ManifestPushed, TagDeleted
 
@@ -33,6 +33,7 @@ async def replay(store: Store) -> int:
     seen = 0
     async for entries in _behind(store):
         seen += len(entries)
+        await _links_on_disk(store)
         await store.db.note(rows.set_meta, CURSOR, str(entries[-1].id))
     return seen
 
@@ -48,8 +49,15 @@ async def settle(store: Store, upto: int) -> int:
             await store.db.write(rows.set_meta, BEHIND, "again")
             raise
     if upto > await _cursor(store):
+        await _links_on_disk(store)
         await store.db.note(rows.set_meta, CURSOR, str(upto))
     return await newest(store)
+
+
+async def _links_on_disk(store: Store) -> None:
+    """Before the cursor leaves them behind: a link that is not synced with its push is redone from its event until then."""
+    if store.barrier is not None:
+        await store.barrier.barrier()
 
 
 async def newest(store: Store) -> int:
@@ -82,6 +90,7 @@ async def _mirror(store: Store, entry: Entry) -> None:
         case ManifestPushed():
             await mirror_revision(store, event.repository, event.digest)
             if event.tag is not None:
+                await mirror_history(store, event.repository, event.tag, event.digest)
                 await mirror_tag(store, event.repository, event.tag)
         case ManifestDeleted():
             await mirror_revision(store, event.repository, event.digest)

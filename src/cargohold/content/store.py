@@ -26,7 +26,7 @@ from cargohold.db.work import Database, Work
 from cargohold.errors import CargoholdError, Corrupt, StorageFull
 from cargohold.names import Digest, RepoName
 from cargohold.storage import keys
-from cargohold.storage.driver import Driver, LocalFiles, Redirects, Stat
+from cargohold.storage.driver import Barrier, Driver, LocalFiles, Redirects, Stat
 from cargohold.telemetry import log
 
 LEASE = timedelta(hours=2)
@@ -49,6 +49,7 @@ class Store:
         self.db, self.driver, self.limits, self.gates = db, driver, limits, gates
         self.files = driver if isinstance(driver, LocalFiles) else None
         """The driver again, where objects are files of this machine (asked here once: the question costs 20 us)."""
+        self.barrier = driver if isinstance(driver, Barrier) else None
         self.redirects = driver if isinstance(driver, Redirects) else None
         self.adoption: Adopts | None = None
         self.hashes = Hashes()

@@ -45,6 +45,12 @@ async def mirror_revision(store: Store, repository: RepoName, digest: Digest) ->
     await _until_equal(store, wanted, _link(store, keys.revision(repository, digest), digest))
 
 
+async def mirror_history(store: Store, repository: RepoName, tag: Tag, digest: Digest) -> None:
+    """A tag that is still there keeps what it once pointed to; one that is gone has no history."""
+    if await tags.tag_digest(store.db.now, repository, tag) is not None:
+        await store.driver.put([Small(keys.tag_history(repository, tag, digest), digest.encode())])
+
+
 async def mirror_layer(store: Store, repository: RepoName, digest: Digest) -> None:
     async def wanted() -> Digest | None:
         found = await blobs.blob_in(store.db.now, repository, digest)

@@ -135,5 +135,13 @@ class Leftovers(Protocol):
 
 
 @runtime_checkable
+class Barrier(Protocol):
+    """Drivers that may leave the links of the tree to the disk's own time (`storage.sync: journal`)."""
+
+    async def barrier(self) -> None:
+        """All that was written before this call is on disk when it returns."""
+
+
+@runtime_checkable
 class Usage(Protocol):
     def free_bytes(self) -> int: ...

@@ -9,7 +9,7 @@ from typing import cast
 from cargohold.config.settings import Storage
 from cargohold.storage.driver import Driver
 from cargohold.storage.drivers.files import FilesDriver
-from cargohold.storage.drivers.files_tree import Sync
+from cargohold.storage.drivers.files_tree import Sync, Tree
 from cargohold.storage.drivers.memory import MemoryDriver
 
 
@@ -28,6 +28,12 @@ def load_driver(settings: Storage) -> Callable[[], Driver]:
     except ModuleNotFoundError as error:
         raise MissingExtra(f"storage.driver s3 needs {error.name}: pip install cargohold[s3]") from error
     return lambda: cast("Driver", s3.S3Driver(settings.s3))
+
+
+def lay_out(settings: Storage) -> None:
+    """What a new store needs once, before the first fork. Raises Unavailable and StorageFull."""
+    if settings.driver == "filesystem":
+        Tree(settings.rootdirectory, Sync(settings.sync)).lay_out()
 
 
 def open_driver(settings: Storage) -> Driver:

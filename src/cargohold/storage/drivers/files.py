@@ -54,6 +54,7 @@ class FilesDriver:
         self._staging = Staging(self._tree.root, self.sync)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="files")
         self._tree.prepare()
+        self._tree.trust_layout()
 
     async def _run(self, work: Callable[[], T]) -> T:
         """One hop into a thread, errors translated. Cancellation waits until the thread is done."""
@@ -229,6 +230,9 @@ class FilesDriver:
 
     async def sweep(self, older: float) -> int:
         return await self._run(lambda: self._tree.sweep(older))
+
+    async def barrier(self) -> None:
+        await self._run(lambda: self.sync.everything(self._tree.root))
 
     def free_bytes(self) -> int:
         with translated():

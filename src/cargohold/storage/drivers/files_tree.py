@@ -15,6 +15,7 @@ Callers: files.py, files_staging.py.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
@@ -32,10 +33,11 @@ from typing import TypeVar
 
 from cargohold.errors import StorageFull, Unavailable
 from cargohold.storage.driver import Entry, Small, Stat
-from cargohold.storage.keys import OWN
+from cargohold.storage.keys import BLOBS, OWN
 from cargohold.telemetry.logs import log
 
 TMP = OWN + "tmp/"
+LINK = "/link"
 T = TypeVar("T")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -43,6 +45,9 @@ _MISSING = (FileNotFoundError, NotADirectoryError)
 _KEPT_DEPTH = 4  # docker/registry/v2/blobs and its like stay when they become empty
 _KNOWN_FOLDERS = 8192
 _RETRIES = 5
+_ALONE = 2  # so few syncs are done sooner than other threads are woken for them
+_SHARDS = tuple(f"{BLOBS}sha256/{number:02x}" for number in range(256))
+_sync_file_system: Callable[[int], int] = getattr(ctypes.CDLL(None), "syncfs", lambda fd: -1)
 _flush_file = os.fsync if sys.platform == "darwin" else os.fdatasync
 
 
@@ -76,19 +81,39 @@ class Sync:
     """
 
     def __init__(self, level: str = "full", threads: int = 16) -> None:
-        self._files = level in ("full", "data")
-        self._folders = level == "full"
+        self._files = level != "none"
+        self._folders = level in ("full", "journal")
+        self._links = level != "journal"
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sync")
 
     def files(self, fds: Sequence[int]) -> None:
         if self._files:
             self._together(self.file, fds)
 
+    def covers(self, key: str) -> bool:
+        """False for a link whose sync is left to `everything`."""
+        return self._links or not key.endswith(LINK)
+
+    def everything(self, path: str) -> None:
+        """The whole file system of `path`: what `covers` left out is on disk afterwards."""
+        if self._links:
+            return
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _sync_file_system(fd) != 0:
+                os.sync()
+        finally:
+            os.close(fd)
+
     def folders(self, paths: Sequence[str]) -> None:
         if self._folders:
             self._together(self.folder, paths)
 
     def _together(self, sync: Callable[[T], None], items: Sequence[T]) -> None:
+        if len(items) <= _ALONE:
+            for item in items:
+                sync(item)
+            return
         others = [self._threads.submit(sync, item) for item in items[1:]]
         try:
             for item in items[:1]:
@@ -156,11 +181,28 @@ class Tree:
         self.root = os.path.abspath(root) + "/"
         self.sync = sync
         self._durable = Durable()
+        self._made = Durable()
+        """Folders of links that need no sync: known to be there, not known to be durable."""
 
     def prepare(self) -> None:
         """Makes the root and the folder of drafts; a root that cannot be written is reported by `check`, not here."""
         with suppress(OSError):
             os.makedirs(self.root + TMP, exist_ok=True)
+
+    def lay_out(self) -> None:
+        """Makes and syncs the 256 folders that blobs are spread over, once for a new store. Starts no thread: it runs before the fork."""
+        if os.path.isdir(self.root + _SHARDS[-1]):
+            return
+        with translated():
+            for shard in _SHARDS:
+                os.makedirs(self.root + shard, exist_ok=True)
+            for folder in ("", *_upwards(_SHARDS[-1].rpartition("/")[0])):
+                self.sync.folders([self.root + folder])
+
+    def trust_layout(self) -> None:
+        """After `lay_out`, perhaps in another process: their names need no sync any more."""
+        if os.path.isdir(self.root + _SHARDS[-1]):
+            self._durable.add((*_upwards(_SHARDS[-1].rpartition("/")[0]), *_SHARDS))
 
     def path(self, key: str) -> str:
         return self.root + key
@@ -191,13 +233,16 @@ class Tree:
         """
         drafts: list[tuple[str, str]] = []
         opened: list[int] = []
+        waiting: list[int] = []
         try:
             for key, data in objects:
                 path, fd = self.new_draft()
                 opened.append(fd)
                 drafts.append((path, key))
                 write_all(fd, data, 0)
-            self.sync.files([*opened, *beside])
+                if self.sync.covers(key):
+                    waiting.append(fd)
+            self.sync.files([*waiting, *beside])
         except BaseException:
             self.discard(path for path, _ in drafts)
             raise
@@ -233,7 +278,7 @@ class Tree:
         fresh: set[str] = set()
         for path, key in drafts:
             self._place(path, key, touched, fresh)
-        for key in confirm:
+        for key in filter(self.sync.covers, confirm):
             self._reach(key.rpartition("/")[0], touched, fresh)
         self.sync.folders([self.root + folder for folder in touched])
         self._durable.add(fresh)
@@ -242,12 +287,16 @@ class Tree:
         folder = key.rpartition("/")[0]
         for left in reversed(range(_RETRIES)):
             try:
-                self._reach(folder, touched, fresh)
+                if self.sync.covers(key):
+                    self._reach(folder, touched, fresh)
+                else:
+                    self._make(folder)
                 os.rename(path, self.root + key)
                 return
             except FileNotFoundError:
                 # Somebody removed the last file of that folder, and the folder with it.
                 self._durable.forget(folder)
+                self._made.forget(folder)
                 fresh.difference_update(_upwards(folder))
                 if not left or not os.path.exists(path):
                     raise
@@ -283,6 +332,14 @@ class Tree:
             touched.add(step.rpartition("/")[0])
             fresh.add(step)
 
+    def _make(self, folder: str) -> None:
+        """`_reach` for links that are not synced."""
+        missing = list(takewhile(lambda step: step not in self._made and step not in self._durable, _upwards(folder)))
+        for step in reversed(missing):
+            with suppress(FileExistsError):
+                os.mkdir(self.root + step)
+        self._made.add(missing)
+
     def copy(self, source: str, target: str) -> None:
         path, fd = self.new_draft()
         try:
@@ -309,7 +366,9 @@ class Tree:
                 log.warning("a stored file cannot be removed", key=key, cause=error.strerror)
                 failed.append(key)
                 continue
-            touched.add(self._prune(key.rpartition("/")[0]))
+            left = self._prune(key.rpartition("/")[0])
+            if self.sync.covers(key):
+                touched.add(left)
         self.sync.folders([self.root + folder for folder in touched])
         return failed
 
@@ -321,6 +380,7 @@ class Tree:
             except OSError:
                 break
             self._durable.forget(folder)
+            self._made.forget(folder)
             folder = folder.rpartition("/")[0]
         return folder
 
