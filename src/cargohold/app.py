@@ -92,6 +92,8 @@ class RegistryApp:
         self._tasks.append(loop.create_task(self._watch()))
         if self._keeper:
             self._tasks.append(loop.create_task(self._keep(adoption)))
+        else:
+            self._tasks.append(loop.create_task(_until_done(self._walk_again)))
 
     async def _keep(self, adoption: Adoption) -> None:
         """The journal is replayed before its cursor moves on; the scan of an old tree may take hours beside all else."""
@@ -99,6 +101,10 @@ class RegistryApp:
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(sweeper.run(self._store, self._settings.storage.upload_expiry)))
         await _until_done(adoption.scan)
+
+    async def _walk_again(self) -> None:
+        """The worker before this one may have died between a commit and its link: the keeper looks at the last events again."""
+        await journal.fall_behind(self._store)
 
     async def _mend(self) -> None:
         await journal.replay(self._store)
@@ -172,10 +178,28 @@ def serve(loaded: Loaded) -> int:
         return Plan(settings, make_app)
 
     try:
-        return supervisor.serve(load, announce=lambda line: click.echo(f"{line}, {_where(loaded.settings)}"))
+        code = supervisor.serve(load, announce=lambda line: click.echo(f"{line}, {_where(loaded.settings)}"))
+        if loaded.settings.storage.driver != "inmemory":
+            uvloop.run(_close_journal(loaded.settings))
+        return code
     finally:
         for folder in scratch:
             folder.cleanup()
+
+
+async def _close_journal(settings: Settings) -> None:
+    """Best effort: what is left undone here is done by the next start."""
+    try:
+        store = await open_store(settings)
+    except CargoholdError as error:
+        log.warning("the journal stays open until the next start", why=str(error))
+        return
+    try:
+        await journal.close(store)
+    except CargoholdError as error:
+        log.warning("the journal stays open until the next start", why=str(error))
+    finally:
+        await close_store(store)
 
 
 def _prepared(settings: Settings, scratch: list[tempfile.TemporaryDirectory[str]]) -> Settings:
@@ -230,6 +254,9 @@ def fsck(loaded: Loaded, *, repair: bool, quick: bool = False) -> int:
         left = total = 0
         store = await open_store(loaded.settings)
         try:
+            for finding in await store.driver.check():
+                if finding.fault:
+                    click.echo(f"{finding.step}: {finding.fault}", err=True)
             store.adoption = Adoption(store)
             await store.adoption.scan()
             async for fault in check(store, repair=repair, quick=quick):
@@ -250,6 +277,7 @@ def rebuild(loaded: Loaded) -> int:
     async def run() -> int:
         store = await open_store(loaded.settings)
         try:
+            await journal.replay(store)
             await forget_all(store)
             store.adoption = Adoption(store)
             await store.adoption.scan()

@@ -25,7 +25,8 @@
     |-- TooManyRequests 429        TOOMANYREQUESTS
     |-- Corrupt 500                BLOB_UNKNOWN, stored bytes are not what their digest says
     |-- Unavailable 503            UNAVAILABLE
-    |   `-- TooSlow                a statement ran over its deadline
+    |   |-- TooSlow                a statement ran over its deadline
+    |   `-- DatabaseAway           its text is for the operator; clients are told the docstring
     `-- StorageFull 507            DENIED
 
 The class carries the status and the code of the OCI table; its docstring is the default message; `facts` become `detail`.
@@ -46,6 +47,11 @@ class CargoholdError(Exception):
     def __init__(self, message: str | None = None, /, **facts: object) -> None:
         super().__init__(message or " ".join((type(self).__doc__ or "").split()))
         self.facts = facts
+
+    @property
+    def told(self) -> str:
+        """What a client is told; `str()` is for the log and the operator."""
+        return str(self)
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -267,6 +273,14 @@ class Unavailable(CargoholdError):
 
 class TooSlow(Unavailable):
     """The question took longer than it may; ask for less."""
+
+
+class DatabaseAway(Unavailable):
+    """The database does not answer right now; try again."""
+
+    @property
+    def told(self) -> str:
+        return " ".join((type(self).__doc__ or "").split())
 
 
 class StorageFull(CargoholdError):

@@ -13,6 +13,7 @@ bytes of blobs are believed by their size and hashed when their file changes (co
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -95,6 +96,7 @@ class Adoption:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._whole = False
+        self._patience = time.monotonic() + _NAMES_PATIENCE
         self._locks: dict[RepoName, asyncio.Lock] = {}
         self.tally = Tally()
 
@@ -116,8 +118,8 @@ class Adoption:
 
     async def names_known(self) -> None:
         """Wait a little for the scan: a catalog right after the first start should be complete."""
-        for _ in range(round(_NAMES_PATIENCE / _POLL)):
-            if self._whole or await self._is_whole():
+        while not self._whole and not await self._is_whole():
+            if time.monotonic() > self._patience:
                 return
             await asyncio.sleep(_POLL)
 

@@ -24,6 +24,8 @@ from cargohold.events import BlobDeleted, BlobMounted, BlobPushed, ManifestDelet
 
 CURSOR = "tree_cursor"
 _PAGE = 200
+_FEW = 5_000
+"""Events that a stop may take the time to mirror again; behind more of them the next start goes on."""
 _Event = BlobPushed | BlobMounted | BlobDeleted | ManifestPushed | ManifestDeleted | TagDeleted
 _decode = msgspec.json.Decoder(_Event, dec_hook=lambda kind, text: kind(text)).decode
 
@@ -52,6 +54,18 @@ async def settle(store: Store, upto: int) -> int:
         await _links_on_disk(store)
         await store.db.note(rows.set_meta, CURSOR, str(upto))
     return await newest(store)
+
+
+async def fall_behind(store: Store) -> None:
+    """The next turn of `settle` mirrors again all that is behind the cursor."""
+    await store.db.note(rows.set_meta, BEHIND, "again")
+
+
+async def close(store: Store) -> None:
+    """After the last worker has left: what registry:2 changes in the tree from now on is not undone by our next start."""
+    mark = await newest(store)
+    if mark - await _cursor(store) <= _FEW:
+        await replay(store)
 
 
 async def _links_on_disk(store: Store) -> None:

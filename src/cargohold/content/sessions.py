@@ -168,14 +168,15 @@ def _moved(upload: UploadId, current: Session | None) -> CargoholdError:
 
 async def cancel(store: Store, actor: Actor, repository: RepoName, upload: UploadId) -> None:
     session = await find_open(store, actor, repository, upload)
+    handle = await _bury(store, session)
     try:
-        await discard(store, session)
+        await _clear(store, session, handle)
     except CargoholdError as error:
         log.warning("an upload's bytes are left for the sweeper", upload=upload, why=str(error))
 
 
 async def _bury(store: Store, session: Session) -> str | None:
-    """On a full disk the row itself cannot change: then the bytes go first, and make the room for it."""
+    """What `abandon` needs. On a full disk the row itself cannot change: then the bytes go first, and make the room for it."""
     try:
         return await store.db.note(rows.bury, session.id, utc_now())
     except StorageFull:
@@ -188,7 +189,11 @@ async def discard(store: Store, session: Session) -> None:
     handle: str | None = session.handle
     if session.state <= FINISHING:
         handle = await _bury(store, session)
-        store.hashes.drop(session.id)
+    await _clear(store, session, handle)
+
+
+async def _clear(store: Store, session: Session, handle: str | None) -> None:
+    store.hashes.drop(session.id)
     if handle:
         await store.driver.abandon(handle)
     if session.state != DONE or session.size > TAIL or not store.driver.records:

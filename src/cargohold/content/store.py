@@ -56,6 +56,7 @@ class Store:
         self.uploads_full = False
         """As many uploads are open as limits.uploads allows (content/sweeper.py: look)."""
 
+        self._verifying: dict[Digest, asyncio.Task[bool]] = {}
         self._later: set[asyncio.Task[None]] = set()
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -96,10 +97,17 @@ class Store:
 
     async def verify(self, blob: Blob, mark: int) -> None:
         """Read the stored bytes again; raises Corrupt when they are not the blob. Called when size or mark are not as they were."""
+        running = self._verifying.get(blob.digest)
+        if running is None:  # many may ask for one blob at once: its bytes are read once for all of them
+            running = self._verifying[blob.digest] = asyncio.get_running_loop().create_task(self._judge(blob, mark))
+            running.add_done_callback(lambda _: self._verifying.pop(blob.digest, None))
+        if not await asyncio.shield(running):
+            raise Corrupt(digest=blob.digest)
+
+    async def _judge(self, blob: Blob, mark: int) -> bool:
         whole = await stored_size(self.driver, blob.digest) == blob.size
         await self.db.write(rows.judge_blob, blob.id, mark, PRESENT if whole else CORRUPT)
-        if not whole:
-            raise Corrupt(digest=blob.digest)
+        return whole
 
 
 async def stored_size(driver: Driver, digest: Digest) -> int:

@@ -26,7 +26,7 @@ from cargohold.db.postgres_pool import Pool
 from cargohold.db.query import POSTGRESQL, Plan, Query
 from cargohold.db.unit import RECORD, Deadlines, Unit, record
 from cargohold.db.work import Reader, Work
-from cargohold.errors import TooSlow, Unavailable
+from cargohold.errors import DatabaseAway, TooSlow, Unavailable
 from cargohold.telemetry import metrics
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ class PostgresDatabase:
             except Lost as error:
                 self._pool.forget()
                 if attempt > 1:
-                    raise Unavailable(str(error)) from error
+                    raise DatabaseAway(str(error)) from error
                 continue
             else:
                 return value
@@ -168,7 +168,7 @@ async def _attempt(connection: Connection, begin: str, unit: Callable[[PostgresW
     try:
         tag = await connection.command("COMMIT")
     except Lost as error:
-        raise Unavailable(f"{error} Whether the change was made is unknown.") from error
+        raise DatabaseAway(f"{error} Whether the change was made is unknown.") from error
     if tag != "COMMIT":
         raise RuntimeError(f"a unit ended in {tag}")
     return value
@@ -198,7 +198,7 @@ class _Now:
         try:
             return await self._once(plan, binds)
         except (Again, Lost) as error:
-            raise Unavailable(str(error)) from error
+            raise DatabaseAway(str(error)) from error
 
     async def _once(self, plan: Plan, binds: dict[str, object]) -> list[Any]:
         connection = await self._pool.take()

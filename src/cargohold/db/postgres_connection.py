@@ -25,7 +25,7 @@ from cargohold.db.query import Plan
 from cargohold.db.tables import metadata
 from cargohold.db.unit import Deadlines
 from cargohold.db.work import ForeignKeyViolation, UniqueViolation
-from cargohold.errors import StorageFull, TooSlow, Unavailable
+from cargohold.errors import DatabaseAway, StorageFull, TooSlow, Unavailable
 from cargohold.telemetry.scrub import scrub_text
 
 _STATEMENTS = 1000
@@ -68,7 +68,7 @@ class Connection:
                 f" SET idle_in_transaction_session_timeout = {int(deadlines.unit * 3000)}"
             )
         except Lost as error:
-            raise Unavailable(str(error)) from error
+            raise DatabaseAway(str(error)) from error
         return connection
 
     async def rows(self, plan: Plan, binds: dict[str, object]) -> list[Any]:
@@ -131,7 +131,7 @@ class Connection:
             self.abandon()  # a standby now, or a table that changed: a new connection knows better
             raise Lost(f"The database changed: {error}") from error
         if state[:2] == "53":
-            raise Unavailable(f"The database cannot do this right now ({error}); try again.") from error
+            raise DatabaseAway(f"The database cannot do this right now ({error}); try again.") from error
         raise error
 
 
@@ -157,7 +157,7 @@ def _parts(url: str) -> dict[str, Any]:
 
 def _away(error: psycopg.Error) -> Unavailable:
     """libpq repeats the whole URL, password and all, when it cannot read it."""
-    return Unavailable(f"The database cannot be reached: {scrub_text(' '.join(str(error).split()))}")
+    return DatabaseAway(f"The database cannot be reached: {scrub_text(' '.join(str(error).split()))}")
 
 
 def open_plain(url: str) -> psycopg.Connection[Any]:

@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from cargohold.db.query import SQLITE, Plan, Query
 from cargohold.db.work import ForeignKeyViolation, UniqueViolation
-from cargohold.errors import StorageFull, TooSlow, Unavailable
+from cargohold.errors import DatabaseAway, StorageFull, TooSlow, Unavailable
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def turns(path: Path) -> int:
     try:
         return os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise Unavailable(f"The database cannot be opened: {error}") from error
+        raise DatabaseAway(f"The database cannot be opened: {error}") from error
 
 
 class Connection:
@@ -146,9 +146,9 @@ class Connection:
         if name in _FULL:
             raise StorageFull("No space is left for the database; nothing was lost. Reading goes on.") from error
         if name in _DAMAGED:
-            raise Unavailable(f"The database is damaged or not one ({error}); restore it from a backup.") from error
+            raise DatabaseAway(f"The database is damaged or not one ({error}); restore it from a backup.") from error
         if name.startswith(_LATER) and not (self._readonly and name == "SQLITE_READONLY"):  # a reader that writes is a bug
-            raise Unavailable(f"The database cannot do this right now ({error}); try again.") from error
+            raise DatabaseAway(f"The database cannot do this right now ({error}); try again.") from error
         raise error
 
     @property

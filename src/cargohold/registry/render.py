@@ -17,7 +17,7 @@ def error_reply(error: CargoholdError) -> Reply:
             {"code": error.code, "message": str(error), "detail": {"digest": digest}} for digest in error.missing
         ]
     else:
-        entry: dict[str, object] = {"code": error.code, "message": str(error)}
+        entry: dict[str, object] = {"code": error.code, "message": error.told}
         if error.facts:
             entry["detail"] = error.facts
         entries = [entry]

@@ -103,8 +103,8 @@ def _check_range(call: Call, session: Session) -> None:
         return
     try:
         asked = ByteRange.parse(header)
-    except Malformed as error:
-        raise SizeInvalid(str(error), field="Content-Range") from None
+    except Malformed:
+        raise UploadRangeInvalid(offset=session.size) from None
     if asked.first != session.size:
         raise UploadRangeInvalid(offset=session.size)
     if call.body is not None and call.body.length is not None and call.body.length != asked.length:
