@@ -18,6 +18,7 @@ from pathlib import Path
 
 from interop import install, sandbox
 from interop.clients.buildah import Buildah
+from interop.clients.conformance import Conformance
 from interop.clients.containerd import Containerd
 from interop.clients.crane import Crane
 from interop.clients.docker import Docker
@@ -31,7 +32,7 @@ from interop.kit import Client, Kit
 from interop.layout import Layout
 from interop.outcome import Outcome, attempt, line, report
 
-CLIENTS: tuple[type[Client], ...] = (Docker, Podman, Buildah, Skopeo, Containerd, Layout, Crane, Oras, Regctl, Helm, Documents)
+CLIENTS: tuple[type[Client], ...] = (Docker, Podman, Buildah, Skopeo, Containerd, Layout, Crane, Oras, Regctl, Conformance, Helm, Documents)
 APT = "INTEROP_APT"
 
 

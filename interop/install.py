@@ -39,6 +39,7 @@ MODULES = {
     "crane": "github.com/google/go-containerregistry/cmd/crane@v0.22.1",
     "oras": "oras.land/oras/cmd/oras@v1.3.6",
     "regctl": "github.com/regclient/regclient/cmd/regctl@v0.11.7",
+    "conformance": "github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111",
     "helm": "helm.sh/helm/v4/cmd/helm@v4.3.1",
 }
 """Program -> Go module, in the order in which they are built: the largest last."""
