@@ -241,6 +241,22 @@ async def test_links_that_a_power_loss_took_are_written_again(database: Database
     await driver.aclose()
 
 
+async def test_events_are_kept_for_their_time_and_as_long_as_the_tree_needs_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await push_image(store, "v1", b"a")
+    count = len(await journal_rows.events_after(store.db.now, 0, 100))
+    now = utc_now()
+    monkeypatch.setattr(journal, "utc_now", lambda: now + journal.KEPT * 2)
+    await journal.prune(store)
+    assert len(await journal_rows.events_after(store.db.now, 0, 100)) == count, "the cursor has not passed them"
+    await journal.replay(store)
+    monkeypatch.setattr(journal, "utc_now", lambda: now)
+    await journal.prune(store)
+    assert len(await journal_rows.events_after(store.db.now, 0, 100)) == count, "they are young"
+    monkeypatch.setattr(journal, "utc_now", lambda: now + journal.KEPT * 2)
+    await journal.prune(store)
+    assert await journal_rows.events_after(store.db.now, 0, 100) == []
+
+
 async def faults(store: Store, *, repair: bool = False) -> list[Fault]:
     return [fault async for fault in check(store, repair=repair)]
 

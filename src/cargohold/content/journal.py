@@ -12,17 +12,19 @@ again before it moves the cursor.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import msgspec
 
 from cargohold.content.queries import journal as rows
 from cargohold.content.queries.journal import Entry
-from cargohold.content.store import Store
+from cargohold.content.store import Store, utc_now
 from cargohold.content.tree import BEHIND, mirror_history, mirror_layer, mirror_revision, mirror_tag
 from cargohold.errors import CargoholdError
 from cargohold.events import BlobDeleted, BlobMounted, BlobPushed, ManifestDeleted, ManifestPushed, TagDeleted
 
 CURSOR = "tree_cursor"
+KEPT = timedelta(days=30)
 _PAGE = 200
 _FEW = 5_000
 """Events that a stop may take the time to mirror again; behind more of them the next start goes on."""
@@ -54,6 +56,13 @@ async def settle(store: Store, upto: int) -> int:
         await _links_on_disk(store)
         await store.db.note(rows.set_meta, CURSOR, str(upto))
     return await newest(store)
+
+
+async def prune(store: Store) -> None:
+    """Drop what the tree no longer needs and nobody may still want to read: events behind the cursor, after KEPT."""
+    cursor, before = await _cursor(store), utc_now() - KEPT
+    while await store.db.note(rows.prune_events, cursor, before):
+        """A thousand in a turn, so that pushes get theirs."""
 
 
 async def fall_behind(store: Store) -> None:

@@ -33,6 +33,7 @@ async def run(store: Store, expiry: float) -> None:
         try:
             await sweep(store, expiry)
             mark = await journal.settle(store, mark)
+            await journal.prune(store)
         except CargoholdError as error:
             log.warning("sweep failed", why=str(error))
         except Exception as error:  # a bug must not end the housekeeping of this server without a word

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 from sqlalchemy import bindparam, delete, func, select
 
@@ -31,6 +33,15 @@ _AFTER = Query(
     .limit(bindparam("count")),
     Entry,
 )
+
+
+_OLDEST = select(events.c.id, events.c.at).where(events.c.id <= bindparam("upto")).order_by(events.c.id).limit(1000).subquery()
+_PRUNE: Query[int] = Query(delete(events).where(events.c.id.in_(select(_OLDEST.c.id).where(_OLDEST.c.at < bindparam("before")))))
+
+
+async def prune_events(work: Work, upto: int, before: datetime) -> int:
+    """Drops at most a thousand of the oldest events, of those up to `upto` that are older than `before`; how many."""
+    return await work.run(_PRUNE, upto=upto, before=before)
 
 
 async def get_meta(r: Reader, name: str) -> str | None:
