@@ -140,7 +140,8 @@ class RegistryApp:
         ]
         for what, ask in questions:
             try:
-                await asyncio.wait_for(ask(), _WATCH)
+                async with asyncio.timeout(_WATCH):  # wait_for of Python 3.11 may swallow a cancellation
+                    await ask()
             except CargoholdError as error:
                 return f"{what}: {error}"
             except TimeoutError:

@@ -135,7 +135,8 @@ async def _renew_until(store: Store, upload: UploadId, fence: int, over: asyncio
     """A lease that could not be renewed is no error: the fence decides at the next change of the row."""
     while True:
         try:
-            await asyncio.wait_for(over.wait(), OWNED.total_seconds() / 4)
+            async with asyncio.timeout(OWNED.total_seconds() / 4):
+                await over.wait()
         except TimeoutError:
             with suppress(CargoholdError):
                 await renew(store, upload, fence)

@@ -76,7 +76,8 @@ class TlsListener:
     async def _open(self, accepted: socket.socket) -> None:
         given_away = False
         try:
-            first = await asyncio.wait_for(self._first_byte(accepted), HANDSHAKE_SECONDS)
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                first = await self._first_byte(accepted)
             if not first:
                 return
             given_away = True
