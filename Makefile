@@ -47,7 +47,7 @@ bench: setup ## Compare us with docker-registry and nginx in one run; prints rat
 	@$(BIN)/python -m bench
 
 soak: setup ## The slow runs: 1,000 kills, a 4 GiB layer, a million rows
-	@$(BIN)/python -m pytest -q -m soak tests
+	@$(BIN)/python -m pytest -q -m soak --timeout=10800 tests
 
 fmt: setup ## Format the code, mend what the linter can mend, write the reference pages
 	@$(BIN)/ruff check --fix .
