@@ -298,7 +298,7 @@ class Supervisor:
         why = _why(child, status)
         if self._incoming is not None and child.generation == self._incoming[0]:
             self._give_up_reload(child, why)
-        elif not self._announced:
+        elif not self._announced and not os.WIFSIGNALED(status):  # one that was killed had nothing against the start
             raise StartRefused(why)
         elif child.generation == self._generation and not child.kill_at:
             self._come_back(child, why)
