@@ -58,4 +58,4 @@ def cover(work: Path) -> None:
     for place in COVERED:
         subprocess.run(_overlay(place, work / "sandbox" / place.strip("/").replace("/", "-")), check=True)
     with Path("/etc/hosts").open("a") as hosts:
-        hosts.write("\n::1 reg.test\n")
+        hosts.write("\n::1 reg.test registry.test\n")

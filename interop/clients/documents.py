@@ -2,7 +2,7 @@
 
 Blocks that serve and blocks marked for us are typed from top to bottom, up to the last one of ours; the rest is typed by the tests.
 Ports are this run's own (the same in all documents, so that a tag stays valid), `alpine` is the image made from busybox,
-`registry.test` leads to ::1, and `sudo` is left out: we are root in a private /etc.
+`registry.test` leads to ::1 (sandbox.py), and `sudo` is left out: we are root in a private /etc.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ class Documents(Docker):
     def open(self) -> None:
         super().open()
         self.run("tag", "base:1", "alpine")
-        with Path("/etc/hosts").open("a") as hosts:
-            hosts.write("\n::1 registry.test\n")
         self.ports: dict[int, int] = {}
 
     def scenarios(self) -> Sequence[Scenario]:
