@@ -21,7 +21,7 @@ from bench.stage import Stage
 
 _FSYNC = [
     "docker-registry: always on (it has no switch): blobs, links and folders by its own rules",
-    "cargohold: storage.sync journal (files and folders, not the links), database.synchronous full; both are the defaults",
+    "cargohold: storage.sync full (files, folders and links), database.synchronous full; both are the defaults",
 ]
 
 

@@ -91,7 +91,7 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """filesystem, s3 or inmemory."""
     rootdirectory: str = "data"
     """Data folder: the tree of registry:2, and _cargohold/ with the database and uploads on their way."""
-    sync: Literal["full", "journal", "data", "none"] = "journal"
+    sync: Literal["full", "journal", "data", "none"] = "full"
     """What is on disk before an answer acknowledges it. full: files, folders and links. journal: the same without the links, which the
     database holds as well and which are written again after a power loss. data: files, not the folders' entries. none: nothing.
     With full and journal, what was acknowledged survives a power loss."""
